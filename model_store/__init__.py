@@ -1,0 +1,36 @@
+"""The contract between training and serving: what a published model is, and where it lies."""
+
+from model_store.errors import (
+    CorruptVersion,
+    IncompleteDraft,
+    InvalidGolden,
+    InvalidManifest,
+    InvalidName,
+    StoreBusy,
+    StoreError,
+    UnknownModel,
+    UnknownVersion,
+)
+from model_store.golden import Golden
+from model_store.locate import STARTER_MODELS, choose_store
+from model_store.manifest import Manifest
+from model_store.store import Draft, Store, StoredVersion
+
+__all__ = [
+    "STARTER_MODELS",
+    "CorruptVersion",
+    "Draft",
+    "Golden",
+    "IncompleteDraft",
+    "InvalidGolden",
+    "InvalidManifest",
+    "InvalidName",
+    "Manifest",
+    "Store",
+    "StoreBusy",
+    "StoreError",
+    "StoredVersion",
+    "UnknownModel",
+    "UnknownVersion",
+    "choose_store",
+]

@@ -1,0 +1,325 @@
+"""A store: folders `<model>/<version>/` that appear whole or not at all, and never change afterwards.
+
+Publishing stages a version in a hidden folder, writes everything through to the disk, and renames it into
+place. So a reader sees all of a version or none of it, and a publisher that is killed leaves nothing behind but
+a hidden folder, which the next one removes. Knows neither Keras nor ONNX nor HTTP.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from model_store.errors import (
+    CorruptVersion,
+    IncompleteDraft,
+    InvalidManifest,
+    InvalidName,
+    StoreBusy,
+    StoreError,
+    UnknownModel,
+    UnknownVersion,
+)
+from model_store.golden import Golden
+from model_store.manifest import (
+    GOLDEN_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    MODEL_NAME_PATTERN,
+    Manifest,
+    sha256_of,
+)
+
+LATEST = "latest"
+# A publisher that cannot rename writes this file first and removes it last: readers skip the folder meanwhile.
+PUBLISHING_MARK = ".publishing"
+STAGING_PREFIX = ".staging-"
+LOCK_FILE = ".lock"
+
+_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+
+Check = Callable[["StoredVersion"], list[str]]
+"""Looks at one published version and returns a line for each thing that is wrong with it."""
+
+
+@dataclass(frozen=True)
+class StoredVersion:
+    """One published version: where it lies, and what its files say."""
+
+    model: str
+    version: int
+    path: Path
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.version}"
+
+    @property
+    def onnx_path(self) -> Path:
+        """The file that holds the whole computation."""
+        return self.path / MODEL_FILE
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest, read and validated on first use; raises `InvalidManifest`."""
+        return Manifest.read(self.path)
+
+    def golden(self) -> Golden:
+        """Read the golden inputs and outputs; raises `InvalidGolden`."""
+        return Golden.read(self.path / GOLDEN_FILE)
+
+    def check_files(self) -> None:
+        """Compare every file with the manifest's sha256.
+
+        Raises:
+            InvalidManifest: the manifest cannot be read.
+            CorruptVersion: a file is missing, unreadable, or differs.
+        """
+        problems = [
+            problem
+            for name, expected in self.manifest.files.items()
+            if (problem := _file_problem(self.path / name, name, expected))
+        ]
+        if problems:
+            raise CorruptVersion(f"{self}: {'; '.join(problems)}")
+
+
+def _file_problem(path: Path, name: str, expected: str) -> str | None:
+    try:
+        received = sha256_of(path)
+    except OSError as error:
+        return f"{name}: {error.strerror or error}"
+    if received == expected:
+        return None
+    return f"{name}: sha256 is {received[:12]}…, the manifest says {expected[:12]}…"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A model that is ready to be published: the files in `folder` that its manifest names."""
+
+    model: str
+    folder: Path
+    manifest: Manifest
+
+
+class Store:
+    """A model store in a local folder.
+
+    The folder may be missing: then the store is empty, and the first publisher makes it.
+    """
+
+    def __init__(self, root: Path | str, *, lock_timeout: float = 120.0) -> None:
+        if "://" in str(root):
+            raise StoreError(f"store {str(root)!r}: only local folders can be opened, not URLs")
+        self.root = Path(root)
+        self._lock_timeout = lock_timeout
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
+
+    def models(self) -> list[str]:
+        """List the models that have at least one published version, by name."""
+        return [model for model in self._model_folders() if self.versions(model)]
+
+    def versions(self, model: str) -> list[int]:
+        """List a model's published versions, oldest first; none for a model that the store lacks."""
+        folder = self.root / check_model_name(model)
+        try:
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(int(entry.name) for entry in entries if _is_published(entry))
+
+    def all_versions(self) -> Iterator[StoredVersion]:
+        """Go through every published version: models by name, versions oldest first."""
+        for model in self.models():
+            for version in self.versions(model):
+                yield self._stored(model, version)
+
+    def resolve(self, model: str, version: str | int = LATEST) -> StoredVersion:
+        """Find one version: a number, or `latest`.
+
+        `latest` passes over a version whose group is incomplete, so that an encoder never meets another
+        version's decoder. A version whose manifest cannot be read is not passed over: it is found, and
+        says why when its manifest is asked for.
+
+        Raises:
+            UnknownModel: the store has no such model.
+            UnknownVersion: the model has no such version, or no whole one.
+            InvalidName: the version is neither a number nor `latest`.
+        """
+        known = self.versions(model)
+        if not known:
+            raise UnknownModel(model, known=self.models())
+        if version == LATEST:
+            for number in reversed(known):
+                candidate = self._stored(model, number)
+                if self.has_whole_group(candidate):
+                    return candidate
+            raise UnknownVersion(model, LATEST, known=known)
+        number = parse_version(version)
+        if number not in known:
+            raise UnknownVersion(model, version, known=known)
+        return self._stored(model, number)
+
+    def has_whole_group(self, stored: StoredVersion) -> bool:
+        """Tell whether all models that were published together with this one are there."""
+        try:
+            group = stored.manifest.group
+        except InvalidManifest:
+            return True
+        return group is None or all(self._belongs(member, stored.version, group.id) for member in group.members)
+
+    def publish(self, *drafts: Draft) -> list[StoredVersion]:
+        """Publish models under one new version number: all of them, each whole.
+
+        Several publishers may run at once; they take turns and get different numbers. A kill at any instant
+        leaves no half version; between two models of one group it leaves a group that `latest` passes over.
+
+        Raises:
+            InvalidName: a model's name does not fit a store.
+            IncompleteDraft: a file that a manifest names is missing or differs, or two drafts share a name.
+            StoreBusy: another publisher held the store for too long.
+        """
+        names = [check_model_name(draft.model) for draft in drafts]
+        if not names or len(set(names)) < len(names):
+            raise IncompleteDraft(f"publish needs one or more models with different names, got {names}")
+        with self._locked():
+            self._remove_dead_stagings()
+            version = 1 + max((self.versions(name) or [0])[-1] for name in names)
+            staged = [self._stage(draft) for draft in drafts]
+            return [self._reveal(folder, name, version) for folder, name in zip(staged, names, strict=True)]
+
+    def verify(self, stored: StoredVersion, checks: Mapping[str, Check] | None = None) -> list[str]:
+        """Check one version: its manifest, its digests, its group, then each of `checks`; return what is wrong.
+
+        The further checks (ONNX checker, golden replay) are handed in, since this package knows no ONNX. They
+        run only over files that are what the manifest says.
+        """
+        try:
+            stored.check_files()
+            stored.golden()
+        except StoreError as error:
+            return [str(error)]
+        problems = [] if self.has_whole_group(stored) else ["its group is incomplete: publish the job again"]
+        for name, check in (checks or {}).items():
+            problems += [f"{name}: {problem}" for problem in check(stored)]
+        return problems
+
+    def _model_folders(self) -> list[str]:
+        try:
+            entries = list(os.scandir(self.root))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise StoreError(f"store {str(self.root)!r}: {error.strerror}") from None
+        return sorted(entry.name for entry in entries if re.match(MODEL_NAME_PATTERN, entry.name) and entry.is_dir())
+
+    def _stored(self, model: str, version: int) -> StoredVersion:
+        return StoredVersion(model, version, self.root / model / str(version))
+
+    def _belongs(self, model: str, version: int, group_id: str) -> bool:
+        if version not in self.versions(model):
+            return False
+        try:
+            group = self._stored(model, version).manifest.group
+        except InvalidManifest:
+            return False
+        return group is not None and group.id == group_id
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the publishers' lock. The kernel frees it when the process ends, however it ends."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + self._lock_timeout
+        with (self.root / LOCK_FILE).open("a") as lock:
+            while True:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise StoreBusy(
+                            f"store {str(self.root)!r}: another publisher has held it for {self._lock_timeout:g} s"
+                        ) from None
+                    time.sleep(0.02)
+            yield
+
+    def _remove_dead_stagings(self) -> None:
+        """Remove what killed publishers left: whoever holds the lock is the only one that stages."""
+        for folder in self.root.glob(f"*/{STAGING_PREFIX}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _stage(self, draft: Draft) -> Path:
+        """Copy a draft into a hidden folder beside its future place, and write it through to the disk."""
+        model_folder = self.root / draft.model
+        model_folder.mkdir(exist_ok=True)
+        staging = model_folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+        staging.mkdir()
+        try:
+            for name, expected in draft.manifest.files.items():
+                _copy_checked(draft.folder / name, staging / name, expected)
+            manifest = staging / MANIFEST_FILE
+            manifest.write_text(draft.manifest.to_json(), encoding="utf-8")
+            _sync(manifest)
+            for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
+                _sync(folder)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        return staging
+
+    def _reveal(self, staging: Path, model: str, version: int) -> StoredVersion:
+        stored = self._stored(model, version)
+        staging.rename(stored.path)
+        _sync(stored.path.parent)
+        return stored
+
+
+def check_model_name(model: str) -> str:
+    """Return the name if a store can hold it, else raise `InvalidName`."""
+    if not re.match(MODEL_NAME_PATTERN, model) or model.endswith("\n"):
+        raise InvalidName(
+            f"model name {model!r}: expected letters, digits, '.', '_' and '-', starting with a letter or digit, "
+            "at most 128 characters"
+        )
+    return model
+
+
+def parse_version(version: str | int) -> int:
+    """Read a version number, else raise `InvalidName`."""
+    if not _VERSION.fullmatch(str(version)):
+        raise InvalidName(f"version {version!r}: expected a whole number from 1, or {LATEST!r}")
+    return int(version)
+
+
+def _is_published(entry: os.DirEntry[str]) -> bool:
+    return bool(_VERSION.fullmatch(entry.name)) and entry.is_dir() and not Path(entry, PUBLISHING_MARK).exists()
+
+
+def _copy_checked(source: Path, target: Path, expected: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise IncompleteDraft(f"{source}: {error.strerror or error}") from None
+    if sha256_of(target) != expected:
+        raise IncompleteDraft(f"{source}: its sha256 differs from the manifest's")
+    _sync(target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,221 @@
+"""`ovenbird store`: look into a store and check what lies there."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from model_store.errors import StoreError
+from model_store.locate import choose_store
+from model_store.manifest import InputSpec, Manifest, OutputSpec
+from model_store.store import LATEST, Check, Store, StoredVersion
+
+CHECKS = "ovenbird.checks"
+
+Result = TypeVar("Result")
+
+
+def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--store`, with the same meaning for every command that reads a store."""
+    return click.option(
+        "--store",
+        "store_location",
+        metavar="DIR",
+        envvar="OVENBIRD_STORE",
+        show_envvar=True,
+        help="The store's folder.  [default: ./store if it exists, else the starter models]",
+    )(command)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def store() -> None:
+    """Look into a model store: list, show, verify.
+
+    \b
+    Examples:
+      ovenbird store list                              what there is, and how good it is
+      ovenbird store show mnist-cnn                    the latest version, in full
+      ovenbird store show mnist-cnn@1 --json           one version's manifest, for a script
+      ovenbird store verify --store ./store            digests, ONNX checker and golden replay of everything
+    """
+
+
+@store.command("list")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, for scripts.")
+def list_models(store_location: str | None, as_json: bool) -> None:
+    """List every published version with what it was made from and how good it is.
+
+    \b
+    Examples:
+      ovenbird store list
+      ovenbird store list --store ./store --json
+    """
+    opened = _open(store_location, announce=not as_json)
+    rows = [_row(stored) for stored in _fail_in_one_line(lambda: list(opened.all_versions()))]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif not rows:
+        click.echo("the store is empty; publish a model with `ovenbird train`")
+    else:
+        click.echo(_table(rows, ("model", "version", "recipe", "dataset", "quality", "size_kb", "digest", "problem")))
+
+
+@store.command()
+@click.argument("model", metavar="MODEL[@VERSION]")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="The manifest as it is stored.")
+def show(model: str, store_location: str | None, as_json: bool) -> None:
+    """Show one version in full: its inputs, outputs, origin, quality and parity with Keras.
+
+    \b
+    Examples:
+      ovenbird store show mnist-cnn
+      ovenbird store show mnist-cnn@2 --json
+    """
+    name, _, version = model.partition("@")
+    opened = _open(store_location, announce=not as_json)
+    stored = _fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
+    manifest = _fail_in_one_line(lambda: stored.manifest)
+    click.echo(manifest.to_json() if as_json else _description(stored, manifest), nl=not as_json)
+
+
+@store.command()
+@click.argument("model", metavar="[MODEL[@VERSION]]", required=False)
+@store_option
+def verify(model: str | None, store_location: str | None) -> None:
+    """Check versions: manifest, sha256 of every file, ONNX checker, golden replay. Exit code 1 if any is bad.
+
+    \b
+    Examples:
+      ovenbird store verify                   everything in the store
+      ovenbird store verify mnist-cnn         every version of one model
+      ovenbird store verify mnist-cnn@2       one version
+    """
+    opened = _open(store_location)
+    checks, missing = _installed_checks()
+    for name, reason in missing.items():
+        click.echo(f"{name}: skipped, {reason}", err=True)
+    chosen = _fail_in_one_line(lambda: _chosen(opened, model))
+    if not chosen:
+        click.echo("the store is empty: nothing to verify")
+    bad = 0
+    for stored in chosen:
+        problems = opened.verify(stored, checks)
+        bad += bool(problems)
+        click.echo(f"{'BAD' if problems else 'ok ':3} {stored}")
+        for problem in problems:
+            click.echo(f"      {problem}")
+    if bad:
+        raise click.ClickException(f"{bad} of {len(chosen)} versions are bad")
+
+
+def _chosen(opened: Store, model: str | None) -> list[StoredVersion]:
+    if model is None:
+        return list(opened.all_versions())
+    name, _, version = model.partition("@")
+    if version:
+        return [opened.resolve(name, version)]
+    opened.resolve(name)
+    return [opened.resolve(name, number) for number in opened.versions(name)]
+
+
+def _installed_checks() -> tuple[dict[str, Check], dict[str, str]]:
+    """Load the checks that other packages bring: those that work here, and why the others do not."""
+    checks: dict[str, Check] = {}
+    missing: dict[str, str] = {}
+    for entry_point in importlib.metadata.entry_points(group=CHECKS):
+        try:
+            checks[entry_point.name] = entry_point.load()
+        except ImportError as error:
+            missing[entry_point.name] = f"it needs the Python package {error.name!r}"
+    return checks, missing
+
+
+def _open(location: str | None, *, announce: bool = True) -> Store:
+    choice = choose_store(location)
+    opened = _fail_in_one_line(lambda: Store(choice.location))
+    if location and not opened.root.is_dir():
+        raise click.ClickException(f"store {location!r}: no such folder")
+    if announce:
+        click.echo(f"store: {choice.location} ({choice.reason})", err=True)
+    return opened
+
+
+def _fail_in_one_line(work: Callable[[], Result]) -> Result:
+    try:
+        return work()
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _row(stored: StoredVersion) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": stored.model, "version": stored.version}
+    try:
+        manifest = stored.manifest
+    except StoreError as error:
+        return row | {"problem": str(error)}
+    return row | {
+        "recipe": manifest.recipe,
+        "dataset": manifest.dataset.name,
+        "quality": _headline(manifest),
+        "size_kb": _size(stored.path) // 1000,
+        "digest": manifest.digest[:12],
+    }
+
+
+def _headline(manifest: Manifest) -> str:
+    """Name the first metric: recipes put the one that matters most in front."""
+    return next((f"{name} {value:.4g}" for name, value in manifest.metrics.items()), "")
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
+    shown = [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
+    lines = [[column.upper() for column in shown]] + [[str(row.get(column, "")) for column in shown] for row in rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(shown))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _description(stored: StoredVersion, manifest: Manifest) -> str:
+    data = manifest.dataset
+    sizes = ", ".join(f"{count} {name}" for name, count in data.sizes.items())
+    worst = max(manifest.parity.max_abs_difference.values(), default=0.0)
+    group = ", ".join(manifest.group.members) if manifest.group else "none"
+    facts = {
+        "model": str(stored),
+        "folder": str(stored.path),
+        "created": f"{manifest.created:%Y-%m-%d %H:%M} UTC",
+        "digest": f"sha256 {manifest.digest}",
+        "recipe": f"{manifest.recipe}, seed {manifest.seed}",
+        "parameters": ", ".join(f"{name}={value}" for name, value in manifest.parameters.items()),
+        "data set": f"{data.name} ({sizes}), licence {data.license}",
+        "quality": ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items()),
+        "parity": f"within {worst:.2g} of Keras at batches of {', '.join(map(str, manifest.parity.batch_sizes))}",
+        "group": group,
+        "libraries": ", ".join(f"{name} {version}" for name, version in manifest.libraries.items()),
+        "report": ", ".join(name for name in manifest.files if name.startswith("report/")) or "none",
+    }
+    lines = [f"{name + ':':12} {value}" for name, value in facts.items()]
+    lines += [f"{'input:':12} {_tensor(spec)}" for spec in manifest.inputs]
+    lines += [f"{'output:':12} {_tensor(spec)}" for spec in manifest.outputs]
+    return "\n".join(lines)
+
+
+def _tensor(spec: InputSpec | OutputSpec) -> str:
+    shape = ", ".join(
+        "batch" if size is None and axis == 0 else str(size or "any") for axis, size in enumerate(spec.shape)
+    )
+    names = spec.columns if isinstance(spec, InputSpec) else spec.labels
+    listed = f" ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else ""
+    return f"{spec.name} {spec.dtype}[{shape}] {spec.kind}{listed}"
