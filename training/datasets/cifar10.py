@@ -1,0 +1,50 @@
+"""CIFAR-10: colour pictures, uint8 [n, 32, 32, 3], ten classes; 50 000 to learn from, 10 000 held out.
+
+Keras checks the archive's sha256 itself. Source: A. Krizhevsky, "Learning Multiple Layers of Features from Tiny
+Images", 2009.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.datasets.cache import cache_folder
+from training.datasets.dataset import Dataset, Rows, digest
+from training.datasets.description import Description
+from training.errors import DatasetAbsent
+
+DESCRIPTION = Description(
+    name="cifar10",
+    kind="image",
+    task="classification",
+    summary="60 000 colour pictures of animals and vehicles, 32 x 32",
+    license="none stated; cite A. Krizhevsky 2009",
+    source="keras.datasets.cifar10",
+    needs="a download of 170 MB",
+)
+LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def load() -> Dataset:
+    """Load the pictures through Keras, which downloads them once; raises `DatasetAbsent`."""
+    import keras
+
+    try:
+        (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
+    except Exception as error:  # Keras raises a bare Exception when a download fails
+        reason = " ".join(str(error).split())[:120]
+        raise DatasetAbsent(
+            f"data set cifar10 is not in {cache_folder()} and could not be downloaded ({reason}): "
+            "set KERAS_HOME to a folder that has it"
+        ) from None
+    train, test = Rows(x_train, y_train[:, 0].astype(np.int64)), Rows(x_test, y_test[:, 0].astype(np.int64))
+    return Dataset(
+        name=DESCRIPTION.name,
+        kind="image",
+        train=train,
+        test=test,
+        labels=LABELS,
+        license=DESCRIPTION.license,
+        source=DESCRIPTION.source,
+        sha256=digest(train.inputs, train.targets, test.inputs, test.targets),
+    )

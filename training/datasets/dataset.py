@@ -1,0 +1,140 @@
+"""What a data set is once it is loaded: raw inputs as a client would send them, and what is right.
+
+Knows no recipe, no Keras and no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import UnusableData
+
+Array = npt.NDArray[np.generic]
+Kind = Literal["image", "features", "text"]
+
+FEWEST_ROWS = 10
+TEST_FRACTION = 0.2
+# The held-out rows do not depend on `--set seed=…`: results of different seeds must be comparable.
+TEST_SEED = 20_240_229
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Inputs with their targets, row by row.
+
+    inputs: uint8 [n, height, width, channels], float32 [n, columns], or object [n] of `str`.
+    targets: int64 [n] class indices, or float32 [n] values in the data's own unit.
+    """
+
+    inputs: Array
+    targets: Array
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def take(self, indices: npt.NDArray[np.integer]) -> Rows:
+        """Choose rows by their indices."""
+        return Rows(self.inputs[indices], self.targets[indices])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A loaded data set.
+
+    `labels` names the classes (None: regression), `columns` the features (None: pictures and texts); `sha256` is
+    that of the file it came from, or of its content where it has no file of its own.
+    """
+
+    name: str
+    kind: Kind
+    train: Rows
+    test: Rows
+    labels: tuple[str, ...] | None
+    columns: tuple[str, ...] | None = None
+    license: str
+    source: str
+    sha256: str
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows per split."""
+        return {"train": len(self.train), "test": len(self.test)}
+
+
+def check_usable(dataset: Dataset) -> Dataset:
+    """Return the data set if something can be learned from it.
+
+    Raises:
+        UnusableData: there are too few rows, one class only, or a class without training rows.
+    """
+    rows = len(dataset.train) + len(dataset.test)
+    if rows < FEWEST_ROWS or not len(dataset.train) or not len(dataset.test):
+        raise UnusableData(f"{dataset.name}: {rows} rows are too few: at least {FEWEST_ROWS} are needed")
+    if dataset.labels is None:
+        return dataset
+    if len(dataset.labels) < 2:
+        raise UnusableData(f"{dataset.name}: one class only ({', '.join(dataset.labels)}): at least two are needed")
+    counts = np.bincount(dataset.train.targets.astype(np.int64), minlength=len(dataset.labels))
+    if not counts.all():
+        raise UnusableData(f"{dataset.name}: no training row of the class {dataset.labels[int(counts.argmin())]!r}")
+    return dataset
+
+
+def split(rows: Rows, fraction: float, seed: int, *, stratified: bool) -> tuple[Rows, Rows]:
+    """Part rows into (kept, held): `fraction` of them are held, of each class alike if stratified.
+
+    Both keep the order of the source. Every class keeps at least one row.
+    """
+    random = np.random.default_rng(seed)
+    groups = [np.flatnonzero(rows.targets == value) for value in np.unique(rows.targets)] if stratified else None
+    held = np.zeros(len(rows), dtype=bool)
+    for group in groups or [np.arange(len(rows))]:
+        count = min(round(len(group) * fraction), len(group) - 1)
+        held[random.permutation(group)[:count]] = True
+    return rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
+
+
+def held_out(rows: Rows, *, stratified: bool) -> tuple[Rows, Rows]:
+    """Part a source that has no test split of its own into (train, test)."""
+    return split(rows, TEST_FRACTION, TEST_SEED, stratified=stratified)
+
+
+def classes(values: Iterable[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
+    """Number class names: (names in order, index of each value). Names that are all whole numbers sort as such."""
+    listed = list(values)
+    names = sorted(set(listed))
+    if all(_is_whole(name) for name in names):
+        names.sort(key=int)
+    index = {name: number for number, name in enumerate(names)}
+    return tuple(names), np.array([index[value] for value in listed], dtype=np.int64)
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        int(text)
+    except ValueError:
+        return False
+    return True
+
+
+def texts(values: Iterable[str]) -> Array:
+    """Make an object array of strings."""
+    listed = list(values)
+    array = np.empty(len(listed), dtype=object)
+    array[:] = listed
+    return array
+
+
+def digest(*arrays: Array) -> str:
+    """Hash the content of arrays, for data that has no file of its own."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype.str}{array.shape}".encode())
+        total.update("\0".join(map(str, array)).encode() if array.dtype == object else np.ascontiguousarray(array))
+    return total.hexdigest()

@@ -1,0 +1,191 @@
+"""Reads the user's own files: CSV tables, CSV of texts, and .npz of pictures.
+
+Every complaint is one line that names the file, the column and the row. A row's number counts as an editor
+counts lines: the header is line 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.manifest import sha256_of
+from training.datasets.dataset import Array, Dataset, Rows, classes, held_out, texts
+from training.errors import UnusableData
+from training.options import FileOptions
+
+MOST_CLASSES_BY_NUMBER = 20
+NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+LICENSE = "not stated"
+
+
+def load_table(path: Path, options: FileOptions) -> Dataset:
+    """Read a CSV table: numbers in every column but the target's, which may hold class names or numbers.
+
+    Raises:
+        UnusableData: the file is missing or not CSV, lacks the target column, or holds text, blanks or NaN.
+    """
+    table = _read_csv(path)
+    target = options.target or "target"
+    answers = _column(path, table, target)
+    columns = tuple(name for name in table if name != target)
+    if not columns:
+        raise UnusableData(f"{path}: no column beside the target {target!r}")
+    features = np.stack([_numbers(path, name, table[name]) for name in columns], axis=1)
+    _no_blanks(path, target, answers)
+    is_classification = _is_classification(answers, options.task)
+    labels, targets = classes(answers) if is_classification else (None, _numbers(path, target, answers))
+    train, test = held_out(Rows(features, targets), stratified=is_classification)
+    return _dataset(path, "features", train, test, labels, columns)
+
+
+def load_texts(path: Path, options: FileOptions) -> Dataset:
+    """Read a CSV of texts and labels.
+
+    Raises:
+        UnusableData: the file is missing or not CSV, lacks a column, or has rows without a label.
+    """
+    table = _read_csv(path)
+    inputs = texts(_column(path, table, options.text))
+    answers = _column(path, table, options.target or "label")
+    _no_blanks(path, options.target or "label", answers)
+    labels, targets = classes(answers)
+    train, test = held_out(Rows(inputs, targets), stratified=True)
+    return _dataset(path, "text", train, test, labels)
+
+
+def load_pictures(path: Path) -> Dataset:
+    """Read an .npz with x_train, y_train, x_test, y_test.
+
+    Pictures are whole numbers 0..255, [n, height, width] or [n, height, width, 1 or 3]; labels are whole numbers
+    or names, one per picture.
+
+    Raises:
+        UnusableData: the file is missing, is no .npz of plain arrays, lacks one, or they do not fit together.
+    """
+    x_train, y_train, x_test, y_test = _read_npz(path)
+    train_pictures, test_pictures = _pictures(path, "x_train", x_train), _pictures(path, "x_test", x_test)
+    if train_pictures.shape[1:] != test_pictures.shape[1:]:
+        raise UnusableData(f"{path}: x_train holds pictures of {x_train.shape[1:]}, x_test of {x_test.shape[1:]}")
+    for part, pictures, answers in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if answers.size != len(pictures) or answers.dtype.kind not in "biuU":
+            raise UnusableData(
+                f"{path}: y_{part} must hold one whole number or name for each of the {len(pictures)} pictures, "
+                f"received {answers.dtype} {list(answers.shape)}"
+            )
+    labels, targets = classes(str(answer) for answer in [*y_train.ravel(), *y_test.ravel()])
+    train = Rows(train_pictures, targets[: len(x_train)])
+    return _dataset(path, "image", train, Rows(test_pictures, targets[len(x_train) :]), labels)
+
+
+def _dataset(
+    path: Path,
+    kind: str,
+    train: Rows,
+    test: Rows,
+    labels: tuple[str, ...] | None,
+    columns: tuple[str, ...] | None = None,
+) -> Dataset:
+    assert kind in ("image", "features", "text")
+    return Dataset(
+        name=path.stem,
+        kind=kind,  # type: ignore[arg-type]
+        train=train,
+        test=test,
+        labels=labels,
+        columns=columns,
+        license=LICENSE,
+        source=path.name,
+        sha256=sha256_of(path),
+    )
+
+
+def _read_csv(path: Path) -> dict[str, list[str]]:
+    """Read columns by name."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            lines = list(csv.reader(file, strict=True))
+    except OSError as error:
+        raise UnusableData(f"{path}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UnusableData(f"{path}: not a CSV file in UTF-8: {error}") from None
+    header, rows = (lines[0] if lines else []), [row for row in lines[1:] if row]
+    if not header or not all(header) or len(set(header)) < len(header):
+        raise UnusableData(
+            f"{path}: the first line must name each column once, received {', '.join(header) or 'nothing'}"
+        )
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise UnusableData(f"{path}: line {number} has {len(row)} fields, the header has {len(header)}")
+    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def _column(path: Path, table: dict[str, list[str]], name: str) -> list[str]:
+    if name not in table:
+        raise UnusableData(f"{path}: no column {name!r}; it has: {', '.join(table)}")
+    return table[name]
+
+
+def _no_blanks(path: Path, name: str, values: list[str]) -> None:
+    for line, value in enumerate(values, start=2):
+        if not value.strip():
+            raise UnusableData(f"{path}: column {name!r}, line {line}: empty")
+
+
+def _numbers(path: Path, name: str, values: list[str]) -> npt.NDArray[np.float32]:
+    """Read a column of finite numbers."""
+    for line, value in enumerate(values, start=2):
+        problem = _problem_as_number(value)
+        if problem:
+            raise UnusableData(f"{path}: column {name!r}, line {line}: {problem}")
+    return np.array([float(value) for value in values], dtype=np.float32)
+
+
+def _problem_as_number(value: str) -> str | None:
+    try:
+        number = float(value)
+    except ValueError:
+        return f"{value!r} is text: only numbers can be learned from" if value.strip() else "empty"
+    return (
+        None if math.isfinite(number) and abs(number) <= float(np.finfo(np.float32).max) else f"{value} is not finite"
+    )
+
+
+def _is_classification(answers: list[str], task: str) -> bool:
+    if task != "auto":
+        return task == "classification"
+    if any(_problem_as_number(answer) for answer in answers):
+        return True
+    are_whole = all(float(answer).is_integer() for answer in answers)
+    return are_whole and len(set(answers)) <= MOST_CLASSES_BY_NUMBER
+
+
+def _read_npz(path: Path) -> list[Array]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in NPZ_ARRAYS if name not in arrays.files]
+            if missing:
+                raise UnusableData(
+                    f"{path}: lacks {', '.join(missing)}; it has: {', '.join(arrays.files) or 'nothing'}"
+                )
+            return [arrays[name] for name in NPZ_ARRAYS]
+    except OSError as error:
+        raise UnusableData(f"{path}: {error.strerror or error}") from None
+    except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise UnusableData(f"{path}: not an .npz of plain arrays: {error}") from None
+
+
+def _pictures(path: Path, name: str, array: Array) -> npt.NDArray[np.uint8]:
+    pictures = array[..., np.newaxis] if array.ndim == 3 else array
+    if pictures.ndim != 4 or pictures.shape[-1] not in (1, 3) or not pictures.size:
+        raise UnusableData(
+            f"{path}: {name} must be [n, height, width] or [n, height, width, 1 or 3], received {list(array.shape)}"
+        )
+    if pictures.dtype.kind not in "iu" or int(pictures.min()) < 0 or int(pictures.max()) > 255:
+        raise UnusableData(f"{path}: {name} must hold whole numbers 0..255, received {array.dtype}")
+    return pictures.astype(np.uint8)

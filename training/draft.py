@@ -1,0 +1,95 @@
+"""Puts together what is published of one graph: golden rows and the manifest. Knows no Keras layer and no store."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store import Draft, Golden, Manifest
+from model_store.manifest import GOLDEN_FILE, MODEL_FILE, DatasetFacts, Group, Parity, digest_files
+from training.datasets import Dataset
+from training.network import Graph
+from training.onnx_session import Session
+
+GOLDEN_ROWS = 10
+LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
+
+
+def write_golden(graph: Graph, dataset: Dataset, folder: Path) -> None:
+    """Write a few held-out rows, the first of each class among them, with what Keras and the file answer."""
+    rows = dataset.test.take(golden_indices(dataset))
+    inputs = graph.sample(rows.inputs)
+    Golden(
+        inputs={graph.input.name: inputs},
+        keras={graph.output.name: graph.predict_together(inputs)},
+        onnx=Session(folder / MODEL_FILE).run(inputs),
+        truth=rows.targets,
+    ).write(folder / GOLDEN_FILE)
+
+
+def golden_indices(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Choose test rows: the first of each class, filled up with the next ones or cut at ten."""
+    firsts: list[int] = []
+    if dataset.labels is not None:
+        firsts = np.unique(dataset.test.targets, return_index=True)[1].tolist()
+    others = [index for index in range(len(dataset.test)) if index not in firsts]
+    return np.array(sorted([*sorted(firsts), *others][:GOLDEN_ROWS]), dtype=np.int64)
+
+
+def draft(
+    model: str,
+    folder: Path,
+    graph: Graph,
+    dataset: Dataset,
+    *,
+    recipe: str,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    parity: Parity,
+    group: Group | None,
+) -> Draft:
+    """Write the manifest's facts over what lies in the folder."""
+    manifest = Manifest.from_facts(
+        created=datetime.now(UTC),
+        recipe=recipe,
+        parameters=dict(parameters),
+        seed=parameters["seed"],
+        dataset=DatasetFacts(
+            name=dataset.name,
+            sha256=dataset.sha256,
+            license=dataset.license,
+            source=dataset.source,
+            sizes=dataset.sizes,
+        ),
+        inputs=(graph.input,),
+        outputs=(graph.output,),
+        metrics=dict(metrics),
+        parity=parity,
+        libraries=libraries(),
+        files=digest_files(folder),
+        group=group,
+    )
+    return Draft(model, folder, manifest)
+
+
+def libraries() -> dict[str, str]:
+    """List the versions of what had a part in the file."""
+    installed = {name: version for name in LIBRARIES if (version := _version(name))}
+    return {**installed, "python": platform.python_version()}
+
+
+def _version(name: str) -> str | None:
+    """TensorFlow and onnxruntime come as one of several distributions that install the same module."""
+    for distribution in (name, f"{name}-cpu", f"{name}-gpu", f"{name}-openvino"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None

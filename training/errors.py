@@ -1,0 +1,109 @@
+"""What can go wrong in a training job, named by cause.
+
+TrainingError
+├── WrongUse                what was asked for cannot be done; found before any training starts
+│   ├── UnknownRecipe       no recipe has this name
+│   ├── UnknownDataset      no data set has this name, and no file lies there
+│   ├── UnknownParameter    neither the recipe nor the fit nor the data has such a parameter
+│   ├── InvalidParameter    a value that does not parse or is out of range
+│   ├── UnusableData        the user's file is missing, lacks a column, holds NaN, one class, too few rows
+│   ├── UnfitDataset        the data set is not what the recipe learns from
+│   └── UnusableStore       nothing can be published there
+├── DatasetAbsent           the data set's file is not here and could not be downloaded
+├── DatasetAltered          the data set's file is not the one that is known
+├── MissingPackage          a Python package that the job needs is not installed
+└── ExportRefused           the ONNX file is not what Keras computes: nothing is published
+    ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
+    ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
+    └── ParityBroken        the file's outputs differ from Keras's
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TrainingError(Exception):
+    """A training job cannot start or cannot finish."""
+
+
+class WrongUse(TrainingError):
+    """What was asked for cannot be done; the message says what can."""
+
+
+class _UnknownName(WrongUse):
+    """A name that is not in a list: the message holds the list and the nearest entry."""
+
+    what = "name"
+
+    def __init__(self, name: str, *, known: Iterable[str], hint: str = "") -> None:
+        names = list(known)
+        nearest = difflib.get_close_matches(name, names, n=1)
+        question = f" (did you mean {nearest[0]!r}?)" if nearest else ""
+        super().__init__(f"unknown {self.what} {name!r}{question}; known: {', '.join(names)}{hint}")
+
+
+class UnknownRecipe(_UnknownName):
+    """No recipe has this name."""
+
+    what = "recipe"
+
+
+class UnknownDataset(_UnknownName):
+    """No data set has this name, and no file lies there."""
+
+    what = "data set"
+
+
+class UnknownParameter(_UnknownName):
+    """Neither the recipe nor the fit nor the data has such a parameter."""
+
+    what = "parameter"
+
+
+class InvalidParameter(WrongUse):
+    """A parameter's value that does not parse or is out of range."""
+
+    def __init__(self, name: str, value: object, *, expected: str) -> None:
+        super().__init__(f"parameter {name}={value}: expected {expected}")
+
+
+class UnusableData(WrongUse):
+    """A file of the user's that cannot be learned from."""
+
+
+class UnfitDataset(WrongUse):
+    """A data set that is not what the recipe learns from."""
+
+
+class UnusableStore(WrongUse):
+    """A place where nothing can be published."""
+
+
+class DatasetAbsent(TrainingError):
+    """A data set's file that is not here and could not be downloaded."""
+
+
+class DatasetAltered(TrainingError):
+    """A data set's file that is not the one that is known."""
+
+
+class MissingPackage(TrainingError):
+    """A Python package that the job needs is not installed."""
+
+
+class ExportRefused(TrainingError):
+    """An ONNX file that is not what Keras computes."""
+
+
+class UnconvertedLayers(ExportRefused):
+    """tf2onnx left operators that ONNX does not have."""
+
+
+class InvalidGraph(ExportRefused):
+    """The ONNX checker or onnxruntime refuses the file."""
+
+
+class ParityBroken(ExportRefused):
+    """The file's outputs differ from Keras's."""

@@ -1,0 +1,81 @@
+"""Measures a fitted network on the held-out rows. Knows neither ONNX nor stores; draws nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.datasets import Dataset
+from training.network import Floats, Network
+
+# Far below what float32 can tell from 0, so that the logarithm of a wrong certainty stays finite (Keras's epsilon).
+EPSILON = 1e-7
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the main graph answered on the held-out rows, and how good that is; the headline metric stands first."""
+
+    answers: Floats
+    metrics: dict[str, float]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def evaluate(network: Network, dataset: Dataset) -> Evaluation:
+    """Measure the network on the test split."""
+    answers = network.main.predict(dataset.test.inputs)
+    if network.task == "classification":
+        assert dataset.labels is not None
+        return classification(answers, dataset.test.targets.astype(np.int64), dataset.labels)
+    if network.task == "regression":
+        return regression(answers, dataset.test.targets.astype(np.float32))
+    return reconstruction(answers, network.targets(dataset.test).astype(np.float32))
+
+
+def classification(answers: Floats, targets: npt.NDArray[np.int64], labels: tuple[str, ...]) -> Evaluation:
+    """Measure probabilities [n, classes] against class indices: accuracy, cross-entropy, and figures per class."""
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    predicted, classes = answers.argmax(axis=1), range(len(labels))
+    certainty = np.clip(answers[np.arange(len(targets)), targets].astype(np.float64), EPSILON, 1.0)
+    precision, recall, f1, support = precision_recall_fscore_support(
+        targets, predicted, labels=list(classes), zero_division=0.0
+    )
+    metrics = {
+        "accuracy": float(np.mean(predicted == targets)),
+        "loss": float(-np.log(certainty).mean()),
+        "macro_f1": float(np.mean(f1)),
+    }
+    per_class = {
+        labels[index]: {
+            "precision": float(precision[index]),
+            "recall": float(recall[index]),
+            "f1": float(f1[index]),
+            "support": int(support[index]),
+        }
+        for index in classes
+    }
+    matrix = confusion_matrix(targets, predicted, labels=list(classes))
+    return Evaluation(answers, metrics, {"per_class": per_class, "confusion_matrix": matrix.tolist()})
+
+
+def regression(answers: Floats, targets: Floats) -> Evaluation:
+    """Measure values [n, 1] against targets, in the data's own unit; r2 is the share of the variance explained."""
+    error = answers[:, 0].astype(np.float64) - targets
+    squared = float(np.mean(error**2))
+    metrics = {"mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}
+    variance = float(np.var(targets.astype(np.float64)))
+    if variance > 0:
+        metrics["r2"] = 1 - squared / variance
+    return Evaluation(answers, metrics)
+
+
+def reconstruction(answers: Floats, pixels: Floats) -> Evaluation:
+    """Measure reconstructed pixels against the originals, both in 0..1."""
+    error = answers.astype(np.float64) - pixels
+    squared = float(np.mean(error**2))
+    metrics = {"mean_squared_error": squared, "mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}
+    return Evaluation(answers, metrics)

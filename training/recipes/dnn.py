@@ -1,0 +1,119 @@
+"""Dense layers on pictures and tables: classes, or a value in the data's own unit.
+
+The classics are parameter sets of it: Flatten-128-Dropout-10 is the default; 784-100-32-10 is hidden=100,32
+dropout=0 on mnist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model_store.manifest import OutputSpec
+from training.datasets import Dataset, Rows
+from training.datasets.dataset import Array
+from training.network import Graph, Network, classifier, raw_input
+from training.options import FitOptions
+from training.parameters import Parameters, parameter
+from training.recipes.recipe import Recipe
+
+if TYPE_CHECKING:
+    import keras
+
+ACTIVATIONS = (
+    "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "swish",
+    "tanh",
+    "sigmoid",
+    "softplus",
+    "softsign",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseParameters(Parameters):
+    """The layers of a dense network."""
+
+    hidden: tuple[int, ...] = parameter(
+        (128,), "units of each hidden layer; nothing: no hidden layer", at_least=1, at_most=16_384, may_be_empty=True
+    )
+    activation: str = parameter("relu", "activation of the hidden layers", choices=ACTIVATIONS)
+    dropout: float = parameter(0.2, "share of the units that is dropped while fitting", at_least=0, below=1)
+
+
+def build(parameters: DenseParameters, dataset: Dataset) -> Network:
+    """Build the network: raw pictures or features in, probabilities or a value out."""
+    import keras
+    from keras import layers
+
+    rows = dataset.train.inputs
+    inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
+    x = _as_numbers_around_zero(inputs, dataset)
+    for units in parameters.hidden:
+        x = layers.Dense(units, activation=activation(parameters.activation))(x)
+        x = layers.Dropout(parameters.dropout)(x)
+    if dataset.labels is None:
+        return _regression(inputs, layers.Dense(1)(x), dataset)
+    outputs = layers.Dense(len(dataset.labels), activation="softmax")(x)
+    return classifier(keras.Model(inputs, outputs), dataset)
+
+
+def activation(name: str) -> str | Callable[[Any], Any]:
+    """Return an activation that ONNX can express: of gelu, the approximation by tanh."""
+    import keras
+
+    return partial(keras.ops.gelu, approximate=True) if name == "gelu" else name
+
+
+def _as_numbers_around_zero(inputs: Any, dataset: Dataset) -> Any:
+    """Scale pixels to 0..1 and flatten them; standardise features with the training rows' mean and deviation."""
+    from keras import layers
+
+    if dataset.kind == "image":
+        return layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    mean, deviation = _mean_and_deviation(dataset.train.inputs)
+    # Shifted first and scaled afterwards: a mean far larger than the deviation would cancel badly the other way.
+    shifted = layers.Rescaling(1.0, offset=(-mean).tolist())(inputs)
+    return layers.Rescaling((1 / deviation).tolist())(shifted)
+
+
+def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
+    """Fit to targets of mean 0 and deviation 1; the published graph scales its answer back to the data's unit."""
+    import keras
+    from keras import layers
+
+    mean, deviation = (float(figure) for figure in _mean_and_deviation(dataset.train.targets))
+    published = keras.Model(inputs, layers.Rescaling(deviation, offset=mean)(standardised))
+    output = OutputSpec(name="value", dtype="float32", shape=(None, 1), kind="value")
+    graph = Graph(input=raw_input(dataset), output=output, model=published, converted=published)
+
+    def targets(rows: Rows) -> Array:
+        return ((rows.targets - mean) / deviation).astype(np.float32)
+
+    return Network(task="regression", fitted=keras.Model(inputs, standardised), graphs=(graph,), targets=targets)
+
+
+def _mean_and_deviation(rows: Array) -> tuple[np.float64 | Any, np.float64 | Any]:
+    """Return both per column; the deviation of a constant column is 1."""
+    numbers = rows.astype(np.float64)
+    deviation = numbers.std(axis=0)
+    return numbers.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+
+RECIPE = Recipe(
+    name="dnn",
+    summary="dense layers with dropout, on pictures or tables: classes or a value",
+    parameters=DenseParameters(),
+    fit=FitOptions(epochs=30),
+    default_dataset="digits",
+    learns={"image": ("classification",), "features": ("classification", "regression")},
+    build=build,
+)

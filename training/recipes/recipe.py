@@ -1,0 +1,39 @@
+"""What a recipe is: its parameters, what it learns from, and how it builds a network.
+
+A recipe's module holds a frozen dataclass of parameters and a `build` that reads as Keras reads. TensorFlow is
+imported inside `build`, so that recipes can be listed and checked without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from training.datasets import Dataset, Kind
+from training.network import Network
+from training.options import FitOptions, Task
+from training.parameters import Parameters
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A named way of making a model. `learns` maps the kinds of data it takes to the tasks it can do with them."""
+
+    name: str
+    summary: str
+    parameters: Parameters
+    fit: FitOptions
+    default_dataset: str
+    learns: Mapping[Kind, tuple[Task, ...]]
+    build: Callable[[Any, Dataset], Network]
+    suffixes: tuple[str, ...] = ("",)
+    ignores_targets: bool = False
+
+    def task_for(self, dataset_task: Task) -> Task:
+        """Tell what is done with a data set: an autoencoder reconstructs whatever the labels are for."""
+        return "reconstruction" if self.ignores_targets else dataset_task
+
+    def takes(self, kind: Kind, dataset_task: Task) -> bool:
+        """Tell whether the recipe can learn from such data."""
+        return self.task_for(dataset_task) in self.learns.get(kind, ())
