@@ -1,0 +1,87 @@
+"""Puts the parts together: the one module that knows them all.
+
+`create_app` gives a complete Flask application, which runs alone under any WSGI server. `service/asgi.py` puts an
+asyncio front before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from flask import Flask
+from prometheus_client import CollectorRegistry
+
+from model_store import Store, choose_store
+from service.errors import DeadlineExceeded
+from service.repository import Repository
+from service.runtime.processors import usable_processors
+from service.scheduler.loops import OwningLoop
+from service.settings import Settings
+from service.telemetry import logs
+from service.telemetry.logs import LOGGER
+from service.telemetry.metrics import Metrics
+from service.web import health, inference, metadata, metrics, pages, problems, repository
+from service.web.parts import KEY, Parts, parts
+
+
+def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None) -> Parts:
+    """Make the parts of one process's service. Loads nothing yet: that is `start`."""
+    logs.configure(settings.log_level)
+    choice = choose_store(settings.store or None)
+    LOGGER.info("store: %s (%s)", choice.location, choice.reason)
+    numbers = Metrics(registry)
+    threads = settings.threads or max(1, usable_processors() // settings.workers)
+    return Parts(
+        settings, numbers, Repository(Store(choice.location), settings, numbers, threads=threads), OwningLoop()
+    )
+
+
+async def start(found: Parts) -> None:
+    """Load the models on the loop that will own them; raise `DeadlineExceeded` if it takes too long."""
+    seconds = found.settings.load_timeout
+    try:
+        await asyncio.wait_for(found.repository.start(), seconds)
+    except TimeoutError:
+        raise DeadlineExceeded(f"the models were not loaded within {seconds:g} seconds") from None
+
+
+def create_app(
+    settings: Settings | None = None, *, registry: CollectorRegistry | None = None, served: Parts | None = None
+) -> Flask:
+    """Make the Flask application.
+
+    Args:
+        settings: by default read from `OVENBIRD_*`.
+        registry: where the metrics live; by default one of their own.
+        served: parts that a front has made and starts itself. Without them the models are loaded before the first
+            request is answered, on a loop of the application's own.
+    """
+    found = served or build_parts(settings or Settings.from_env(), registry=registry)
+    app = Flask(__name__, template_folder="web/templates")
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = found.settings.max_media_bytes
+    app.extensions[KEY] = found
+    problems.register(app)
+    for module in (health, metadata, inference, repository, metrics, pages):
+        app.register_blueprint(module.blueprint)
+    if served is None:
+        _start_before_first_request(app)
+    return app
+
+
+def _start_before_first_request(app: Flask) -> None:
+    """Load the models in the process that serves, after any fork, when the first request comes."""
+    lock = threading.Lock()
+    started = False
+
+    @app.before_request
+    def _ensure_started() -> None:
+        nonlocal started
+        if started:
+            return
+        with lock:
+            if not started:
+                found = parts()
+                found.loop.call(start(found), timeout=found.settings.load_timeout + 5)
+                started = True

@@ -1,0 +1,169 @@
+"""The asyncio front: inference, health, readiness and metrics are answered here; everything else goes to Flask.
+
+Under gunicorn with uvicorn's worker this is the application (`service.asgi:create_front()`). The models load in
+the lifespan's start-up, in the worker, after the fork: a worker never accepts a request before they are ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from a2wsgi import WSGIMiddleware
+
+from service.app import build_parts, create_app, start
+from service.body import BodyReader, ClientLeft, Headers, Message, Receive, announced_length
+from service.codec import oip
+from service.errors import BodyTooLarge, ServiceError
+from service.settings import Settings
+from service.telemetry.logs import LOGGER
+from service.telemetry.metrics import CONTENT_TYPE
+from service.web import health, inference, problems
+from service.web.parts import Parts
+
+Scope = dict[str, Any]
+Send = Callable[[Message], Awaitable[None]]
+
+JSON_HEADER = (b"content-type", b"application/json")
+
+# Threads for what Flask answers: metadata, pages, the friendly route.
+WSGI_THREADS = 8
+
+
+class Front:
+    """The ASGI application of one worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._parts = build_parts(settings)
+        self._bodies = BodyReader(seconds=settings.body_timeout, budget=4 * settings.max_media_bytes)
+        app: Any = create_app(served=self._parts)
+        self._flask: Any = WSGIMiddleware(app, workers=WSGI_THREADS)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts that this front serves."""
+        return self._parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or run the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+        else:
+            raise ValueError(f"only HTTP is served here, not {scope['type']!r}")
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._parts.loop.adopt(asyncio.get_running_loop())
+        try:
+            await start(self._parts)
+        except ServiceError as error:
+            LOGGER.error("cannot start: %s", error)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._parts.repository.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        try:
+            if scope["method"] == "POST":
+                await self._post(path, scope, receive, send)
+            else:
+                await self._get(path, scope, receive, send)
+        except ClientLeft:
+            return
+        except ServiceError as error:
+            headers = [(name.lower().encode(), value.encode()) for name, value in problems.headers_of(error).items()]
+            if isinstance(error, BodyTooLarge) and error.unread:
+                headers.append((b"connection", b"close"))
+            await _answer(send, problems.body_of(str(error)), problems.status_of(error), headers=headers)
+
+    async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        target = infer_target(path)
+        limit = self._parts.settings.max_json_bytes if target else self._parts.settings.max_media_bytes
+        announced = announced_length(scope["headers"])
+        await self._bodies.refuse_too_large(scope["headers"], receive, announced=announced, limit=limit)
+        self._bodies.reserve(announced)
+        try:
+            body = await self._bodies.read(receive, limit=limit)
+            if target:
+                await _answer(send, await self._infer(*target, scope["headers"], body))
+            else:
+                await self._flask(scope, _replay(body, receive), send)
+        finally:
+            self._bodies.release(announced)
+
+    async def _infer(self, name: str, version: str | None, headers: Headers, body: bytes) -> bytes:
+        found, started = self._parts, time.monotonic()
+        try:
+            inference.check_protocol_headers(lambda wanted: _header(headers, wanted))
+            model = found.repository.get(name, version)
+            asked = oip.decode_request(body, model.signature)
+            outputs = await model.predict(asked.inputs, timeout=found.settings.request_timeout)
+            answer = inference.encode(asked, outputs, model)
+        except ServiceError as error:
+            inference.count_failure(found, error, name, version)
+            raise
+        model.metrics.answered(time.monotonic() - started)
+        return answer
+
+    async def _get(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "GET" and path == "/v2/health/live":
+            await _answer(send, health.LIVE)
+        elif scope["method"] == "GET" and path == "/v2/health/ready":
+            await _answer(send, *health.ready_answer(self._parts.repository))
+        elif scope["method"] == "GET" and path == "/metrics":
+            text = await asyncio.to_thread(self._parts.metrics.text)
+            await _answer(send, text, content_type=(b"content-type", CONTENT_TYPE.encode()))
+        else:
+            body = await self._bodies.read(receive, limit=self._parts.settings.max_json_bytes)
+            await self._flask(scope, _replay(body, receive), send)
+
+
+def infer_target(path: str) -> tuple[str, str | None] | None:
+    """Find model and version in the path of an inference request; None for any other path."""
+    steps = path.split("/")
+    if len(steps) == 5 and steps[1] == "v2" and steps[2] == "models" and steps[4] == "infer":
+        return steps[3], None
+    if len(steps) == 7 and steps[1:3] == ["v2", "models"] and steps[4] == "versions" and steps[6] == "infer":
+        return steps[3], steps[5]
+    return None
+
+
+def _header(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:
+    name = wanted.lower().encode()
+    return next((value.decode("latin-1") for found, value in headers if found == name), None)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Give Flask a body that was read already, so that none of its threads waits for an upload."""
+    pending = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def replayed() -> Message:
+        return pending.pop() if pending else await receive()
+
+    return replayed
+
+
+async def _answer(
+    send: Send,
+    body: bytes,
+    status: int = 200,
+    *,
+    content_type: tuple[bytes, bytes] = JSON_HEADER,
+    headers: Iterable[tuple[bytes, bytes]] = (),
+) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [content_type, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def create_front() -> Front:
+    """Make the front from `OVENBIRD_*`; called once in each worker."""
+    return Front(Settings.from_env())

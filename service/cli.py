@@ -1,0 +1,113 @@
+"""`ovenbird serve`: start the service."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from model_store import choose_store
+from service.errors import InvalidSettings, ProviderUnavailable
+from service.runtime import onnxruntime_build
+from service.settings import PREFIX, Settings, field_hints, parse
+
+# The public options; the other settings are set by their environment variables.
+OPTIONS = ("store", "host", "port", "workers", "provider", "control", "load")
+DEFAULTS = {"store": "./store if it exists, else the starter models", "load": "nothing"}
+
+
+class _Setting(click.ParamType[Any]):
+    """Reads an option as its environment variable is read, so that both complain alike."""
+
+    def __init__(self, name: str) -> None:
+        self.setting = name
+        self.name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return parse(self.setting, str(value))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    hints = field_hints()
+    for name in reversed(OPTIONS):
+        kind, meaning, _ = hints[name]
+        default = DEFAULTS.get(name, getattr(Settings(), name))
+        choices = "|".join(get_args(kind)) if get_origin(kind) is Literal else None
+        command = click.option(
+            f"--{name}",
+            type=_Setting(name) if name != "load" else str,
+            multiple=name == "load",
+            metavar={"store": "DIR", "load": "NAME|'*'"}.get(name, choices or name.upper()),
+            help=f"{meaning}  [default: {default}; env var: {PREFIX}{name.upper()}]",
+        )(command)
+    return command
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@_options
+def serve(**options: Any) -> None:
+    """Serve the models of a store over HTTP until stopped with Ctrl-C or SIGTERM.
+
+    \b
+    Examples:
+      ovenbird serve                                  ./store, or the starter models, on 127.0.0.1:8000
+      ovenbird serve --store ./store --port 9000
+      ovenbird serve --host 0.0.0.0 --workers 4       for every network, four processes
+      ovenbird serve --provider cuda                  refuse to serve from anything but the GPU
+      ovenbird serve --control none                   load once, do not watch for new versions
+      ovenbird serve --control explicit --load mnist-cnn --load nsmc-text
+
+    Requests in flight are finished before it stops. All further settings (batch size, limits, timeouts) are
+    environment variables, listed in README.md.
+    """
+    settings = _settings({name: value for name, value in options.items() if value not in (None, ())})
+    _check_before_start(settings)
+    click.echo(f"serving on http://{settings.host}:{settings.port}  (Ctrl-C stops)", err=True)
+    os.environ.update(settings.to_env())
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf"]
+    os.execv(sys.executable, command)  # noqa: S606  (no shell is wanted: gunicorn takes this process over)
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    try:
+        return dataclasses.replace(Settings.from_env(), **given)
+    except InvalidSettings as error:
+        raise click.UsageError("\n       ".join(error.problems)) from None
+
+
+def _check_before_start(settings: Settings) -> None:
+    """Find what would stop every worker, and say it in one line."""
+    if settings.load and settings.control != "explicit":
+        raise click.UsageError("--load names what to load with --control explicit")
+    try:
+        onnxruntime_build.check_builds(onnxruntime_build.installed_builds())
+    except ProviderUnavailable as error:
+        raise click.ClickException(str(error)) from None
+    location = choose_store(settings.store or None).location
+    if "://" in location:
+        raise click.UsageError(f"store {location!r}: only local folders can be served, not URLs")
+    if not os.path.isdir(location):  # noqa: PTH112
+        if settings.control != "poll":
+            raise click.ClickException(f"store {location!r}: no such folder")
+        click.echo(f"store {location!r} is not there yet; what is published into it will be served", err=True)
+    _check_address(settings)
+
+
+def _check_address(settings: Settings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise click.ClickException(
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port"
+            ) from None

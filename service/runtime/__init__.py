@@ -1,0 +1,1 @@
+"""The only folder that imports onnxruntime: providers, sessions, warm-up, golden replay."""

@@ -1,0 +1,61 @@
+"""Imports onnxruntime: one build of it, with its telemetry off.
+
+The builds for CPU, CUDA and OpenVINO install the same folder and overwrite each other, so exactly one may be there.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from typing import Any
+
+from service.errors import ProviderUnavailable
+
+EXTRAS = {"onnxruntime": "cpu", "onnxruntime-gpu": "gpu", "onnxruntime-openvino": "openvino"}
+
+# Official builds from 1.29 on send telemetry unless told before the import; the name has changed, so both.
+TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
+
+
+def installed_builds() -> list[str]:
+    """List the onnxruntime packages that are installed."""
+    return [name for name in EXTRAS if _is_installed(name)]
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def check_builds(builds: list[str]) -> None:
+    """Raise `ProviderUnavailable`, saying what to install, unless there is exactly one build."""
+    if not builds:
+        raise ProviderUnavailable(
+            "onnxruntime is not installed; install one of the extras cpu, gpu and openvino: pip install 'ovenbird[cpu]'"
+        )
+    if len(builds) > 1:
+        raise ProviderUnavailable(
+            f"{' and '.join(builds)} are installed, and overwrite each other; uninstall them all, then install one: "
+            f"pip uninstall -y {' '.join(builds)} && pip install 'ovenbird[{EXTRAS[builds[0]]}]'"
+        )
+
+
+def load() -> Any:
+    """Import onnxruntime.
+
+    Raises:
+        ProviderUnavailable: no build is installed, several are, or the one there cannot be imported.
+    """
+    check_builds(installed_builds())
+    os.environ.update(TELEMETRY_OFF)
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProviderUnavailable(f"onnxruntime cannot be imported: {error}") from None
+    # The CUDA build finds the libraries that come as Python packages only after this call.
+    if hasattr(onnxruntime, "preload_dlls") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        onnxruntime.preload_dlls()
+    return onnxruntime

@@ -1,0 +1,53 @@
+"""Golden replay: the version's own inputs through the session just built, against what Keras answered.
+
+So a wrong export, a corrupted file, or a driver that computes something else never takes traffic.
+"""
+
+from __future__ import annotations
+
+from model_store import Golden, Manifest, StoredVersion, StoreError
+from model_store.golden import compare
+from service.errors import ModelRefused, ServiceError
+from service.runtime.session import Session
+from service.tensors import DATATYPES, TensorSpec
+
+
+def replay(session: Session, manifest: Manifest, golden: Golden) -> None:
+    """Raise `ModelRefused` unless the session repeats the golden outputs within the manifest's tolerance."""
+    try:
+        outputs = session.run(golden.inputs)
+    except ServiceError as error:
+        raise ModelRefused(f"golden replay failed: {error}") from None
+    problems = compare(golden.keras, outputs, manifest.parity.tolerance)
+    if problems:
+        raise ModelRefused(f"golden replay disagrees with Keras on {session.provider}: {'; '.join(problems)}")
+
+
+def check_signature(session: Session, manifest: Manifest) -> None:
+    """Raise `ModelRefused` unless the graph's inputs and outputs are those that the manifest promises."""
+    for what, promised, found in (
+        ("inputs", manifest.inputs, session.signature.inputs),
+        ("outputs", manifest.outputs, session.signature.outputs),
+    ):
+        wanted = {TensorSpec(spec.name, DATATYPES[spec.dtype], tuple(spec.shape)) for spec in promised}
+        if {(spec.name, spec.datatype, len(spec.shape)) for spec in wanted} != {
+            (spec.name, spec.datatype, len(spec.shape)) for spec in found
+        }:
+            raise ModelRefused(
+                f"the manifest's {what} ({_listed(wanted)}) are not those of the ONNX file ({_listed(found)})"
+            )
+
+
+def _listed(specs: set[TensorSpec] | tuple[TensorSpec, ...]) -> str:
+    return ", ".join(sorted(f"{spec.name} {spec.datatype}{spec.wire_shape}" for spec in specs))
+
+
+def check(stored: StoredVersion) -> list[str]:
+    """Replay one stored version on the CPU, for `ovenbird store verify`; return what is wrong."""
+    try:
+        session = Session(stored.onnx_path.read_bytes(), provider="cpu")
+        check_signature(session, stored.manifest)
+        replay(session, stored.manifest, stored.golden())
+    except (ServiceError, StoreError, OSError) as error:
+        return [str(error)]
+    return []

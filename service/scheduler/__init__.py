@@ -1,0 +1,1 @@
+"""Which requests run together, and when. Is given `run`; knows neither HTTP nor ONNX."""

@@ -1,0 +1,302 @@
+"""Runs waiting requests together on one event loop, without locks.
+
+One batcher belongs to one model version and to one loop, and is touched only from that loop. What changes is
+`_queue` (the waiting tickets), its sums of rows and bytes, and `_running` (the batch in a thread, if any).
+Requests that arrive in one turn of the loop become one batch; while a batch runs in a thread, the next gathers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from service.errors import DeadlineExceeded, InferenceFailed, QueueFull, ServiceError
+from service.scheduler import policy
+from service.tensors import Array, Arrays, bytes_of, rows_of
+
+Outputs = dict[str, Array]
+Run = Callable[[Arrays], Outputs]
+
+# How often deadlines are looked at while a batch runs in a thread.
+SWEEP_SECONDS = 0.05
+
+
+class Observer(Protocol):
+    """Is told what happens; called on the hot path, so it must be quick."""
+
+    def waiting(self, rows: int) -> None:
+        """Show that so many rows wait now."""
+
+    def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
+        """Record a batch that ran: its rows, its run time, and how long each request of it had waited."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one batcher may hold and run at once."""
+
+    max_batch_size: int
+    max_queue_rows: int
+    max_queue_bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class _Ticket:
+    inputs: Arrays
+    rows: int
+    size: int
+    key: Hashable
+    arrival: float
+    deadline: float
+    answer: asyncio.Future[Outputs]
+
+    @property
+    def abandoned(self) -> bool:
+        return self.answer.done()
+
+
+class Batcher:
+    """Batches the requests for one model.
+
+    Args:
+        run: computes a batch; may be called from a thread of `executor`.
+        limits: what may wait and run at once.
+        batched: whether rows of several requests may share a run; if not, each request runs alone and uncut.
+        predict_seconds: the expected run time of so many rows; a batch that is expected to be short
+            (`inline_seconds`) runs in the loop itself, others in the executor.
+        observer: is told of batches and of the queue.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        *,
+        limits: Limits,
+        executor: Executor,
+        observer: Observer,
+        batched: bool = True,
+        predict_seconds: Callable[[int], float] = lambda _: math.inf,
+        inline_seconds: float = 200e-6,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._run = run
+        self._limits = limits
+        self._executor = executor
+        self._observer = observer
+        self._batched = batched
+        self._predict_seconds = predict_seconds
+        self._inline_seconds = inline_seconds
+        self._clock = clock
+        self._queue: deque[_Ticket] = deque()
+        self._waiting_rows = 0
+        self._waiting_bytes = 0
+        self._running: Sequence[_Ticket] = ()
+        self._awake = False
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Batcher: {self._waiting_rows} rows wait, {len(self._running)} requests run>"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._queue and not self._running
+
+    async def submit(self, inputs: Arrays, *, timeout: float) -> Outputs:
+        """Compute the outputs of one request, together with others' rows.
+
+        Args:
+            inputs: arrays whose first dimension is the batch (if the model is batched), all of equal length.
+            timeout: seconds from now after which the request is not run any more.
+
+        Raises:
+            QueueFull: too many rows or bytes wait already.
+            DeadlineExceeded: it waited too long; it was not run, or its result came too late.
+            ServiceError: what `run` raised for this request.
+        """
+        rows = rows_of(inputs) if self._batched else 1
+        size = bytes_of(inputs)
+        self._check_room(rows, size)
+        now = self._clock()
+        if rows <= self._limits.max_batch_size or not self._batched:
+            return await self._enqueue(inputs, rows, size, now, now + timeout)
+        return await self._submit_in_pieces(inputs, rows, now, now + timeout)
+
+    async def _submit_in_pieces(self, inputs: Arrays, rows: int, now: float, deadline: float) -> Outputs:
+        answers = []
+        for cut in policy.pieces(rows, self._limits.max_batch_size):
+            piece = {name: array[cut] for name, array in inputs.items()}
+            answers.append(self._enqueue(piece, rows_of(piece), bytes_of(piece), now, deadline))
+        try:
+            parts = await asyncio.gather(*answers)
+        finally:
+            for answer in answers:
+                answer.cancel()
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _check_room(self, rows: int, size: int) -> None:
+        limits = self._limits
+        if not policy.has_room(
+            rows=rows,
+            size=size,
+            waiting_rows=self._waiting_rows,
+            waiting_bytes=self._waiting_bytes,
+            max_rows=limits.max_queue_rows,
+            max_bytes=limits.max_queue_bytes,
+        ):
+            raise QueueFull(
+                f"{self._waiting_rows} rows ({self._waiting_bytes} bytes) wait already; "
+                f"the limits are {limits.max_queue_rows} rows and {limits.max_queue_bytes} bytes",
+                retry_after=self._seconds_to_clear(),
+            )
+
+    def _seconds_to_clear(self) -> int:
+        batch = self._limits.max_batch_size
+        expected = self._predict_seconds(batch) * math.ceil(self._waiting_rows / batch)
+        return max(1, math.ceil(expected)) if math.isfinite(expected) else 1
+
+    def _enqueue(self, inputs: Arrays, rows: int, size: int, now: float, deadline: float) -> asyncio.Future[Outputs]:
+        answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Ticket(inputs, rows, size, self._key(inputs), now, deadline, answer))
+        self._waiting_rows += rows
+        self._waiting_bytes += size
+        self._wake()
+        return answer
+
+    def _key(self, inputs: Arrays) -> Hashable:
+        """Return what requests must have in common to run together: their shapes but for the batch."""
+        if not self._batched:
+            return object()
+        return tuple((name, array.shape[1:]) for name, array in inputs.items())
+
+    def _wake(self) -> None:
+        # One call for all requests that arrive in this turn of the loop: they become one batch.
+        if not self._awake and not self._running:
+            self._awake = True
+            asyncio.get_running_loop().call_soon(self._start_next_batch)
+
+    def _start_next_batch(self) -> None:
+        self._awake = False
+        batch = self._take_batch()
+        self._observer.waiting(self._waiting_rows)
+        if not batch:
+            return
+        if self._predict_seconds(sum(ticket.rows for ticket in batch)) <= self._inline_seconds:
+            _give_answers(self._run_batch(batch))
+            # The loop serves its other work before the next batch.
+            if self._queue:
+                self._wake()
+        else:
+            self._run_in_thread(batch)
+
+    def _take_batch(self) -> list[_Ticket]:
+        """Take the next batch off the queue; answer what is too late and forget what was abandoned."""
+        plan = policy.plan(self._queue, now=self._clock(), max_batch_size=self._limits.max_batch_size)
+        taken = {*plan.run, *plan.expired, *plan.abandoned}
+        if not taken:
+            return []
+        looked_at = [self._queue.popleft() for _ in range(max(taken) + 1)]
+        for position in taken:
+            self._waiting_rows -= looked_at[position].rows
+            self._waiting_bytes -= looked_at[position].size
+        self._queue.extendleft(
+            looked_at[position] for position in range(len(looked_at) - 1, -1, -1) if position not in taken
+        )
+        for position in plan.expired:
+            _answer_late(looked_at[position])
+        return [looked_at[position] for position in plan.run]
+
+    def _run_in_thread(self, batch: Sequence[_Ticket]) -> None:
+        loop = asyncio.get_running_loop()
+        self._running = batch
+        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        loop.run_in_executor(self._executor, self._run_batch, batch).add_done_callback(self._finish)
+
+    def _finish(self, done: asyncio.Future[list[tuple[_Ticket, Outputs | Exception]]]) -> None:
+        batch, self._running = self._running, ()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        failure = None if done.cancelled() else done.exception()
+        if done.cancelled() or failure is not None:
+            error = InferenceFailed(f"the batch could not be run: {failure or 'the service is stopping'}")
+            _give_answers([(ticket, error) for ticket in batch])
+        else:
+            _give_answers(done.result())
+        if self._queue:
+            self._wake()
+
+    def _sweep(self) -> None:
+        """Answer what is too late while a long batch runs, running or waiting; look again as long as it runs."""
+        now = self._clock()
+        for ticket in (*self._running, *self._queue):
+            if ticket.deadline <= now:
+                _answer_late(ticket)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _run_batch(self, batch: Sequence[_Ticket]) -> list[tuple[_Ticket, Outputs | Exception]]:
+        """Run tickets as one batch; if it fails, halve it until each bad request fails alone."""
+        started = self._clock()
+        try:
+            results = self._compute(batch)
+        except Exception as error:  # whatever `run` raises belongs to a request, never to the loop
+            if len(batch) == 1:
+                return [(batch[0], error if isinstance(error, ServiceError) else InferenceFailed(str(error)))]
+            half = len(batch) // 2
+            return self._run_batch(batch[:half]) + self._run_batch(batch[half:])
+        self._observer.batch(
+            rows=sum(ticket.rows for ticket in batch),
+            compute_seconds=self._clock() - started,
+            queue_seconds=[started - ticket.arrival for ticket in batch],
+        )
+        return list(zip(batch, results, strict=True))
+
+    def _compute(self, batch: Sequence[_Ticket]) -> list[Outputs]:
+        if len(batch) == 1 and not self._batched:
+            return [self._run(batch[0].inputs)]
+        rows = sum(ticket.rows for ticket in batch)
+        outputs = self._run(_joined([ticket.inputs for ticket in batch]))
+        for name, array in outputs.items():
+            if not array.ndim or array.shape[0] != rows:
+                raise InferenceFailed(f"output {name!r} has shape {list(array.shape)} for a batch of {rows} rows")
+        return _cut(outputs, [ticket.rows for ticket in batch])
+
+
+def _give_answers(answers: Iterable[tuple[_Ticket, Outputs | Exception]]) -> None:
+    for ticket, result in answers:
+        if ticket.answer.done():
+            continue
+        if isinstance(result, Exception):
+            ticket.answer.set_exception(result)
+        else:
+            ticket.answer.set_result(result)
+
+
+def _answer_late(ticket: _Ticket) -> None:
+    if not ticket.answer.done():
+        waited = ticket.deadline - ticket.arrival
+        ticket.answer.set_exception(DeadlineExceeded(f"the request was not answered within {waited:.3g} seconds"))
+
+
+def _joined(parts: Sequence[Arrays]) -> Arrays:
+    if len(parts) == 1:
+        return parts[0]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _cut(outputs: Outputs, rows: Sequence[int]) -> list[Outputs]:
+    if len(rows) == 1:
+        return [outputs]
+    answers = []
+    start = 0
+    for count in rows:
+        answers.append({name: array[start : start + count] for name, array in outputs.items()})
+        start += count
+    return answers

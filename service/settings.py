@@ -1,0 +1,129 @@
+"""Every knob of the service: typed, read once from `OVENBIRD_*`, all problems reported together.
+
+`ovenbird serve` turns its options into the same variables, so that a service started by gunicorn itself behaves
+the same. README.md has a table of these settings; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from service.errors import InvalidSettings
+
+PREFIX = "OVENBIRD_"
+
+# Set by the arbiter for its workers, not by people.
+INTERNAL = frozenset({"OVENBIRD_RUN_DIR"})
+
+Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
+Control = Literal["poll", "none", "explicit"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The service's settings. Times are in seconds, sizes in bytes, unless the name says otherwise."""
+
+    store: Annotated[str, "Folder of the models; empty: ./store if it exists, else the starter models."] = ""
+    host: Annotated[str, "Address to listen on; 0.0.0.0 for every network."] = "127.0.0.1"
+    port: Annotated[int, "Port to listen on.", range(1, 65536)] = 8000
+    workers: Annotated[int, "Processes that serve; each loads every model.", range(1, 257)] = 1
+    provider: Annotated[Provider, "Execution provider; auto: CUDA if it really works, else CPU."] = "auto"
+    control: Annotated[Control, "poll: watch the store; none: load at start; explicit: load what --load names."] = (
+        "poll"
+    )
+    load: Annotated[tuple[str, ...], "With control=explicit: models to load at start, or * for all."] = ()
+    poll_interval: Annotated[float, "Seconds between two looks at the store."] = 2.0
+    max_batch_size: Annotated[int, "Rows that run together at most; 1: no batching.", range(1, 65537)] = 64
+    max_queue_rows: Annotated[int, "Rows that may wait per model; more are answered 429.", range(1, 10**9)] = 8192
+    max_queue_bytes: Annotated[int, "Bytes of tensors that may wait per model.", range(1, 2**40)] = 512 * 2**20
+    max_json_bytes: Annotated[int, "Largest JSON or text body.", range(1, 2**40)] = 16 * 2**20
+    max_media_bytes: Annotated[int, "Largest picture or other binary body.", range(1, 2**40)] = 256 * 2**20
+    request_timeout: Annotated[float, "Longest wait of a request, from its arrival; then it is answered 504."] = 60.0
+    body_timeout: Annotated[float, "Longest wait for a request's body; then it is answered 408."] = 60.0
+    load_timeout: Annotated[float, "Longest time that all models together may take to load at start."] = 600.0
+    graceful_timeout: Annotated[float, "Time for requests in flight to finish after SIGTERM."] = 30.0
+    threads: Annotated[int, "Threads of one model run; 0: the processors this process may use.", range(1025)] = 0
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], "What is logged."] = "info"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings; raise `InvalidSettings` with every wrong or unknown variable."""
+        fields = {PREFIX + name.upper(): name for name in field_hints()}
+        problems = [
+            f"{variable}: no such setting"
+            for variable in sorted(environ)
+            if _is_ours(variable) and variable not in fields
+        ]
+        values: dict[str, Any] = {}
+        for variable, name in fields.items():
+            if variable in environ:
+                try:
+                    values[name] = parse(name, environ[variable])
+                except ValueError as error:
+                    problems.append(f"{variable}={environ[variable]!r}: {error}")
+        if problems:
+            raise InvalidSettings(problems)
+        return cls(**values)
+
+    def to_env(self) -> dict[str, str]:
+        """Write the settings as the variables that `from_env` reads."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {
+            PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
+            for name, value in values.items()
+        }
+
+
+def _is_ours(variable: str) -> bool:
+    return variable.startswith(PREFIX) and variable not in INTERNAL
+
+
+def field_hints() -> dict[str, tuple[Any, str, range | None]]:
+    """Describe the settings: name → type, meaning, allowed range."""
+    described = {}
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        kind, meaning, *limits = get_args(hint)
+        described[name] = (kind, meaning, limits[0] if limits else None)
+    return described
+
+
+def parse(name: str, text: str) -> Any:
+    """Read one setting's value; raise ValueError saying what was expected."""
+    kind, _, allowed = field_hints()[name]
+    if get_origin(kind) is Literal:
+        choices = get_args(kind)
+        if text not in choices:
+            raise ValueError(f"expected one of {', '.join(choices)}")
+        return text
+    if get_origin(kind) is tuple:
+        return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
+    if kind is int:
+        return _whole_number(text, allowed)
+    if kind is float:
+        return _seconds(text)
+    return text
+
+
+def _whole_number(text: str, allowed: range | None) -> int:
+    expected = f"expected a whole number from {allowed[0]} to {allowed[-1]}" if allowed else "expected a whole number"
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    if allowed is not None and number not in allowed:
+        raise ValueError(expected)
+    return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 < number < 10**7:
+        raise ValueError("expected a number of seconds greater than 0")
+    return number

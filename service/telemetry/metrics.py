@@ -1,0 +1,150 @@
+"""The service's Prometheus metrics, on a registry that is passed in.
+
+Children (one model version's series) are looked up once, when the version is loaded: `labels()` has no place on
+the hot path. Model names come from the repository, never from a request, so that callers cannot make series.
+With several workers prometheus_client keeps the values in files below PROMETHEUS_MULTIPROC_DIR, and a scrape of
+any worker answers for all.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+STATES = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
+
+_BY_VERSION = ("model", "version")
+# 100 µs to 10 s: from a small network answered in the loop to a long queue.
+_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """All metrics; `text()` renders them for a scrape."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        # A series with the time of creation beside every counter and histogram helps nobody and doubles the scrape.
+        disable_created_metrics()
+        self._registry = registry or CollectorRegistry()
+        self.requests = Counter(
+            "ovenbird_requests", "Inference requests answered with success.", _BY_VERSION, registry=self._registry
+        )
+        self.errors = Counter(
+            "ovenbird_request_errors",
+            "Inference requests answered with an error, by kind; no version where none was chosen.",
+            (*_BY_VERSION, "kind"),
+            registry=self._registry,
+        )
+        self.rows = Counter("ovenbird_rows", "Rows computed.", _BY_VERSION, registry=self._registry)
+        self.request_seconds = self._histogram(
+            "ovenbird_request_seconds", "From the request's last byte to its answer.", _SECONDS
+        )
+        self.queue_seconds = self._histogram("ovenbird_queue_seconds", "A request's wait before its batch.", _SECONDS)
+        self.compute_seconds = self._histogram("ovenbird_compute_seconds", "Run time of one batch.", _SECONDS)
+        self.batch_rows = self._histogram("ovenbird_batch_rows", "Rows of one batch.", _ROWS)
+        self.queue_rows = Gauge(
+            "ovenbird_queue_rows",
+            "Rows that wait now.",
+            _BY_VERSION,
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self.model_state = Gauge(
+            "ovenbird_model_state",
+            "1 for the state that a version is in; with several workers the number of workers in it.",
+            (*_BY_VERSION, "state"),
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self.model_info = Gauge(
+            "ovenbird_model_info",
+            "1 for a version that is loaded, with the execution provider that it really runs on.",
+            (*_BY_VERSION, "provider"),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, meaning, _BY_VERSION, buckets=buckets, registry=self._registry)
+
+    def for_version(self, model: str, version: int) -> VersionMetrics:
+        """Look up one version's series."""
+        return VersionMetrics(self, model, str(version))
+
+    def count_error(self, kind: str, *, model: str = "", version: str = "") -> None:
+        """Count a request that failed; name a model only if the repository knows it."""
+        self.errors.labels(model, version, kind).inc()
+
+    def set_state(self, model: str, version: int, state: str | None) -> None:
+        """Show the state a version is in; None when it is gone."""
+        for name in STATES:
+            self._show(self.model_state, (model, str(version), name), None if state is None else float(name == state))
+
+    def set_provider(self, model: str, version: int, provider: str, *, loaded: bool) -> None:
+        """Show, or cease to show, the provider that a version runs on."""
+        self._show(self.model_info, (model, str(version), provider), 1.0 if loaded else None)
+
+    def _show(self, gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
+        if value is not None:
+            gauge.labels(*labels).set(value)
+        elif is_multiprocess():
+            # There a series lives in a file and cannot be removed.
+            gauge.labels(*labels).set(0)
+        else:
+            gauge.remove(*labels)
+
+    def text(self) -> bytes:
+        """Render the metrics in Prometheus's text format, summed over all workers."""
+        if is_multiprocess():
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+        return generate_latest(self._registry)
+
+
+def is_multiprocess() -> bool:
+    """Whether several workers share their metrics through files."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
+
+
+class VersionMetrics:
+    """One model version's series; the batcher's observer."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        labels = (model, version)
+        self._requests = metrics.requests.labels(*labels)
+        self._rows = metrics.rows.labels(*labels)
+        self._request_seconds = metrics.request_seconds.labels(*labels)
+        self._queue_seconds = metrics.queue_seconds.labels(*labels)
+        self._compute_seconds = metrics.compute_seconds.labels(*labels)
+        self._batch_rows = metrics.batch_rows.labels(*labels)
+        self._queue_rows = metrics.queue_rows.labels(*labels)
+
+    def answered(self, seconds: float) -> None:
+        """Count a request that was answered with success."""
+        self._requests.inc()
+        self._request_seconds.observe(seconds)
+
+    def waiting(self, rows: int) -> None:
+        """Show how many rows wait now."""
+        self._queue_rows.set(rows)
+
+    def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
+        """Record one batch that ran."""
+        self._rows.inc(rows)
+        self._batch_rows.observe(rows)
+        self._compute_seconds.observe(compute_seconds)
+        for seconds in queue_seconds:
+            self._queue_seconds.observe(seconds)

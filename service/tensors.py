@@ -1,0 +1,108 @@
+"""Tensors as the service sees them: named arrays, and what a model expects of them.
+
+The names of datatypes are those of the Open Inference Protocol V2 ("Tensor Data Types"). Knows neither HTTP nor
+onnxruntime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from service.errors import WrongTensor
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+
+DATATYPES: dict[str, str] = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "string": "BYTES",
+}
+"""dtype of the manifest → datatype of the Open Inference Protocol."""
+
+NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
+    datatype: np.dtype(object if dtype == "string" else dtype) for dtype, datatype in DATATYPES.items()
+}
+"""datatype → NumPy dtype; strings are arrays of objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """What a model says of one tensor; None in `shape` is a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int | None, ...]
+
+    @property
+    def wire_shape(self) -> list[int]:
+        """The shape as the protocol writes it: -1 for a dimension of any size."""
+        return [-1 if size is None else size for size in self.shape]
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether an array of this shape may go in."""
+        return len(shape) == len(self.shape) and all(
+            wanted is None or wanted == size for wanted, size in zip(self.shape, shape, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A model's inputs and outputs, in the order of its graph."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def batched(self) -> bool:
+        """Whether rows of several requests may run together: every tensor's first dimension is the batch."""
+        return all(spec.shape and spec.shape[0] is None for spec in (*self.inputs, *self.outputs))
+
+    @property
+    def fixed_but_batch(self) -> bool:
+        """Whether no input dimension but the batch is open, so that run time depends on the rows alone."""
+        return all(size is not None for spec in self.inputs for size in spec.shape[1:])
+
+    def check(self, inputs: Arrays) -> None:
+        """Raise `WrongTensor` unless these are exactly the model's inputs, in fitting shapes."""
+        wanted = {spec.name: spec for spec in self.inputs}
+        for name in inputs:
+            if name not in wanted:
+                raise WrongTensor(f"unknown input {name!r}; the model takes: {', '.join(wanted)}")
+        for name, spec in wanted.items():
+            if name not in inputs:
+                raise WrongTensor(f"input {name!r} is missing; the model takes: {', '.join(wanted)}")
+            if not spec.accepts(inputs[name].shape):
+                raise WrongTensor(
+                    f"input {name!r}: expected shape {spec.wire_shape}, received {list(inputs[name].shape)}"
+                )
+        if self.batched and len({array.shape[0] for array in inputs.values()}) > 1:
+            sizes = ", ".join(f"{name} {array.shape[0]}" for name, array in inputs.items())
+            raise WrongTensor(f"the inputs differ in their number of rows: {sizes}")
+
+
+def rows_of(inputs: Arrays) -> int:
+    """Count the rows of a batched request."""
+    return int(next(iter(inputs.values())).shape[0])
+
+
+def bytes_of(inputs: Arrays) -> int:
+    """Count the bytes of the arrays; strings by their characters."""
+    return sum(
+        sum(map(len, array.ravel())) if array.dtype == object else int(array.nbytes) for array in inputs.values()
+    )

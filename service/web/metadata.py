@@ -1,0 +1,65 @@
+"""Server and model metadata (Open Inference Protocol V2, "Server Metadata" and "Model Metadata")."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response
+
+from service.live_model import LiveModel
+from service.tensors import TensorSpec
+from service.web.parts import parts
+from service.web.problems import JSON
+
+blueprint = Blueprint("metadata", __name__)
+
+SERVER_NAME = "ovenbird"
+PLATFORM = "onnx_onnxv1"
+# Exactly the protocol's extensions that are supported in full.
+EXTENSIONS: tuple[str, ...] = ()
+
+
+@blueprint.get("/v2")
+@blueprint.get("/v2/")
+def server() -> Response:
+    """Describe the server."""
+    version = importlib.metadata.version("ovenbird")
+    return _json({"name": SERVER_NAME, "version": version, "extensions": EXTENSIONS})
+
+
+@blueprint.get("/v2/models/<name>")
+@blueprint.get("/v2/models/<name>/versions/<version>")
+def model(name: str, version: str | None = None) -> Response:
+    """Describe a model: inputs, outputs, the provider that it really runs on, and where it comes from."""
+    return _json(describe(parts().repository.get(name, version)))
+
+
+def describe(live: LiveModel) -> dict[str, Any]:
+    """Write a model's metadata; `properties` are strings, as the protocol has them."""
+    manifest = live.manifest
+    properties = {
+        "provider": live.provider,
+        "digest": f"sha256:{manifest.digest}",
+        "recipe": manifest.recipe,
+        "dataset": manifest.dataset.name,
+        "license": manifest.dataset.license,
+        "created": manifest.created.isoformat(),
+    }
+    return {
+        "name": live.name,
+        "versions": [str(live.version)],
+        "platform": PLATFORM,
+        "inputs": [_tensor(spec) for spec in live.signature.inputs],
+        "outputs": [_tensor(spec) for spec in live.signature.outputs],
+        "properties": properties | {f"metric.{name}": f"{value:.6g}" for name, value in manifest.metrics.items()},
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.wire_shape}
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), mimetype=JSON)

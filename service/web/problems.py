@@ -1,0 +1,71 @@
+"""The only table that turns an error into an HTTP status, and the JSON body that goes with it."""
+
+from __future__ import annotations
+
+import orjson
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from service import errors
+from service.telemetry.logs import LOGGER
+
+# The most specific class that an error belongs to decides.
+STATUS: dict[type[errors.ServiceError], int] = {
+    errors.BadRequest: 400,
+    errors.NotFound: 404,
+    errors.BodyTooSlow: 408,
+    errors.BodyTooLarge: 413,
+    errors.UnsupportedMedia: 415,
+    errors.QueueFull: 429,
+    errors.InferenceFailed: 500,
+    errors.ModelRefused: 500,
+    errors.InvalidSettings: 500,
+    errors.NotReady: 503,
+    errors.ProviderUnavailable: 503,
+    errors.DeadlineExceeded: 504,
+}
+
+JSON = "application/json"
+
+
+def status_of(error: errors.ServiceError) -> int:
+    """Look up the HTTP status of an error."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def body_of(message: str) -> bytes:
+    """Write an error body, as the Open Inference Protocol has it: `{"error": message}`."""
+    return orjson.dumps({"error": message})
+
+
+def headers_of(error: errors.ServiceError) -> dict[str, str]:
+    """Return the headers that an error adds to its answer."""
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, errors.QueueFull) else {}
+
+
+def _http_message(error: HTTPException) -> str:
+    messages = {
+        404: f"nothing at {request.path}; / shows what is served",
+        405: f"{request.method} is not allowed at {request.path}",
+        413: "the body is larger than the limit",
+    }
+    return messages.get(error.code or 500, f"{error.name}: {error.description}")
+
+
+def register(app: Flask) -> None:
+    """Answer every error of the application with a status from the table and a JSON body."""
+
+    @app.errorhandler(errors.ServiceError)
+    def _service_error(error: errors.ServiceError) -> Response:
+        return Response(body_of(str(error)), status_of(error), headers_of(error), mimetype=JSON)
+
+    @app.errorhandler(HTTPException)
+    def _http_error(error: HTTPException) -> Response:
+        answer = Response(body_of(_http_message(error)), error.code or 500, mimetype=JSON)
+        answer.headers.extend([pair for pair in error.get_headers() if pair[0].lower() == "allow"])
+        return answer
+
+    @app.errorhandler(Exception)
+    def _unforeseen(error: Exception) -> Response:
+        LOGGER.exception("a request failed unforeseen", exc_info=error)
+        return Response(body_of("internal error; the log of the service says more"), 500, mimetype=JSON)
