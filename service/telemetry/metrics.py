@@ -36,7 +36,7 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         # A series with the time of creation beside every counter and histogram helps nobody and doubles the scrape.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry or CollectorRegistry()
         self.requests = Counter(
             "ovenbird_requests", "Inference requests answered with success.", _BY_VERSION, registry=self._registry

@@ -1,0 +1,68 @@
+# make demo     serve the starter models, ask them, leave the service running
+# make train    train one model of each kind into ./store, served as it is published
+# make test     install what the tests need, run them (STRICT=1: a missing system part is a failure)
+# make stop     stop what demo and train left running
+# make check    ruff and mypy
+# make clean    remove the virtual environment and what was made
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: demo train test check format starters stop clean
+
+demo: $(VENV)/.service
+	@$(BIN)/python examples/demo.py
+
+train: $(VENV)/.training
+	@$(BIN)/python examples/train_and_serve.py
+
+test: $(VENV)/.dev
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	STRICT=$(STRICT) $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+format: $(VENV)/.dev
+	$(BIN)/python -m ruff format .
+	$(BIN)/python -m ruff check --fix .
+
+# Trains the models that ship; needs MNIST, Fashion-MNIST and NSMC in Keras's cache (KERAS_HOME).
+starters: $(VENV)/.training
+	rm -rf run/starters
+	$(BIN)/python -m training.starter_models --store run/starters
+	rm -rf model_store/models && cp -r run/starters model_store/models && rm -f model_store/models/.lock
+
+stop:
+	@$(BIN)/python examples/demo.py --stop
+
+clean: 
+	-@test -x $(BIN)/python && $(BIN)/python examples/demo.py --stop
+	rm -rf $(VENV) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(VENV)/.made:
+	@echo "making the virtual environment $(VENV) …"
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Ovenbird needs Python 3.11 or newer; this is " + sys.version.split()[0] + ": make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.service: $(VENV)/.made $(SOURCES)
+	@echo "installing the service (no TensorFlow) …"
+	@$(INSTALL) -e '.[cpu]'
+	@touch $@
+
+$(VENV)/.training: $(VENV)/.service $(SOURCES)
+	@echo "installing TensorFlow, Keras and what training needs (about 1.5 GB, a minute or two) …"
+	@$(INSTALL) -e '.[cpu,train]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.training $(SOURCES)
+	@echo "installing what the tests need …"
+	@$(INSTALL) -e '.[cpu,train,dev]'
+	@touch $@
