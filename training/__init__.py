@@ -15,6 +15,6 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from training.job import train  # noqa: E402  (the switches come first)
+from training.job import train
 
 __all__ = ["train"]

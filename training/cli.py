@@ -16,18 +16,23 @@ from training.options import FileOptions
 from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
-FAILED, WRONG_USE = 1, 2
-
 # What the client sends for each kind of input, in the words of `ovenbird predict`.
 QUESTIONS = {"image": "picture.png", "features": "rows.csv", "text": "texts.txt", "vector": "rows.csv"}
 
 
 class _OneLine(click.ClickException):
-    """An error that is told in one line, with its exit code."""
+    """An error that is told in one line."""
 
-    def __init__(self, message: str, *, exit_code: int) -> None:
+    def __init__(self, message: str) -> None:
         super().__init__(" ".join(message.split()))
-        self.exit_code = exit_code
+
+
+class _Failed(_OneLine):
+    exit_code = 1
+
+
+class _WrongUse(_OneLine):
+    exit_code = 2
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -74,9 +79,7 @@ def train(
         click.echo(_listing())
         return
     if recipe is None:
-        raise _OneLine(
-            f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)", exit_code=WRONG_USE
-        )
+        raise _WrongUse(f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)")
     try:
         published = run_job(
             recipe,
@@ -87,9 +90,9 @@ def train(
             say=lambda line: click.echo(line),
         )
     except (WrongUse, InvalidName) as error:
-        raise _OneLine(str(error), exit_code=WRONG_USE) from None
+        raise _WrongUse(str(error)) from None
     except (TrainingError, StoreError, OSError) as error:
-        raise _OneLine(str(error), exit_code=FAILED) from None
+        raise _Failed(str(error)) from None
     click.echo("\n" + _outcome(published, Path(store_location)))
 
 
@@ -98,7 +101,7 @@ def _pairs(settings: Iterable[str]) -> dict[str, str]:
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
-            raise _OneLine(f"--set {setting}: expected NAME=VALUE", exit_code=WRONG_USE)
+            raise _WrongUse(f"--set {setting}: expected NAME=VALUE")
         pairs[name.strip()] = value
     return pairs
 

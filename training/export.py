@@ -110,7 +110,7 @@ def canonical(model: Any, *, input_name: str, output_name: str) -> Any:
 
 
 def _rename(graph: Any, names: dict[str, str]) -> None:
-    """Number all tensors and nodes in the order of the graph; sort the initializers by their new names."""
+    """Name all tensors and nodes by their order in the graph, and sort the initializers."""
 
     def new(name: str) -> str:
         return names.setdefault(name, f"t{len(names)}") if name else ""

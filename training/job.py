@@ -67,7 +67,8 @@ def train(
 
     Args:
         recipe: a recipe's name: dnn, cnn, autoencoder, text.
-        data: a data set's name, or the path of a .csv or .npz file; by default the recipe's own, which needs no download.
+        data: a data set's name, or the path of a .csv or .npz file; by default the recipe's own,
+            which needs no download.
         store: the folder of the store; it is made if it is missing.
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit and the file, as they are or as text.

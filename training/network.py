@@ -98,7 +98,7 @@ def raw_input(dataset: Dataset) -> InputSpec:
         )
     height, width, channels = shape
     assert channels in (1, 3)
-    pixels = ImageFormat(height=height, width=width, channels=channels)  # type: ignore[arg-type]
+    pixels = ImageFormat(height=height, width=width, channels=channels)
     return InputSpec(name="image", dtype="uint8", shape=(None, *shape), kind="image", image=pixels)
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -64,7 +64,7 @@ def _dtype(element: int) -> str:
     return str(onnx.helper.tensor_dtype_to_np_dtype(element).name)
 
 
-def _listed(signature: dict[str, tuple[str, tuple[int | None, ...]]]) -> str:
+def _listed(signature: Mapping[str, tuple[str, tuple[int | None, ...]]]) -> str:
     return ", ".join(f"{name} {dtype}{list(shape)}" for name, (dtype, shape) in signature.items()) or "none"
 
 

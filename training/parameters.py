@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from training.errors import InvalidParameter, UnknownParameter
 
@@ -52,8 +52,8 @@ class _Limits:
 
 def parameter(default: Value, meaning: str, **limits: Any) -> Value:
     """Declare a field of a `Parameters` class: its default, its meaning, and any of the limits in `_Limits`."""
-    field = dataclasses.field(default=default, metadata={_LIMITS: _Limits(meaning=meaning, **limits)})
-    return cast(Value, field)
+    field: Value = dataclasses.field(default=default, metadata={_LIMITS: _Limits(meaning=meaning, **limits)})
+    return field
 
 
 @dataclass(frozen=True, kw_only=True)

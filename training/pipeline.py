@@ -93,7 +93,7 @@ def group_of(job: Job) -> Group | None:
 
 
 def metrics_of_a_part(evaluation: Evaluation) -> dict[str, float]:
-    """An encoder or a decoder alone has no quality of its own: it carries that of the whole, by another name."""
+    """Give an encoder or a decoder the quality of the whole, by another name: alone it has none."""
     name, value = next(iter(evaluation.metrics.items()))
     return {f"whole_{name}": value}
 

@@ -106,7 +106,7 @@ def held_out(rows: Rows, *, stratified: bool) -> tuple[Rows, Rows]:
 
 
 def classes(values: Iterable[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    """Number class names: (names in order, index of each value). Names that are all whole numbers sort as such."""
+    """Give each class name a number: (names in order, index of each value). Whole numbers sort by value."""
     listed = list(values)
     names = sorted(set(listed))
     if all(_is_whole(name) for name in names):
@@ -136,5 +136,5 @@ def digest(*arrays: Array) -> str:
     total = hashlib.sha256()
     for array in arrays:
         total.update(f"{array.dtype.str}{array.shape}".encode())
-        total.update("\0".join(map(str, array)).encode() if array.dtype == object else np.ascontiguousarray(array))
+        total.update("\0".join(map(str, array)).encode() if array.dtype == object else array.tobytes())
     return total.hexdigest()

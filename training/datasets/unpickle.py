@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.lib.format
 import numpy.typing as npt
-from numpy._core.multiarray import _reconstruct  # type: ignore[attr-defined]
+from numpy._core.multiarray import _reconstruct
 
 from training.errors import DatasetAltered
 

@@ -13,6 +13,9 @@ from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
 
+# Keras's 0.99 needs hundreds of steps to learn the mean; a small data set has a few dozen per epoch.
+BATCH_NORMALIZATION_MOMENTUM = 0.9
+
 
 @dataclass(frozen=True, kw_only=True)
 class ConvolutionalParameters(Parameters):
@@ -23,7 +26,7 @@ class ConvolutionalParameters(Parameters):
     batch_normalization: bool = parameter(True, "normalise after each convolution")
     units: int = parameter(64, "units of the dense layer behind the blocks", at_least=1, at_most=16_384)
     dropout: float = parameter(
-        0.4, "share of the units that is dropped before and behind that layer", at_least=0, below=1
+        0.3, "share of the units that is dropped before and behind that layer", at_least=0, below=1
     )
 
 
@@ -41,7 +44,7 @@ def build(parameters: ConvolutionalParameters, dataset: Dataset) -> Network:
             x
         )
         if parameters.batch_normalization:
-            x = layers.BatchNormalization()(x)
+            x = layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(x)
         x = layers.ReLU()(x)
         # A picture that is one pixel high or wide cannot be halved.
         if min(x.shape[1:3]) > 1:

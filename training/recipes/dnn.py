@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from training.network import Graph, Network, classifier, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
-
-if TYPE_CHECKING:
-    import keras
 
 ACTIVATIONS = (
     "relu",
@@ -96,12 +93,12 @@ def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
     graph = Graph(input=raw_input(dataset), output=output, model=published, converted=published)
 
     def targets(rows: Rows) -> Array:
-        return ((rows.targets - mean) / deviation).astype(np.float32)
+        return ((rows.targets.astype(np.float64) - mean) / deviation).astype(np.float32)
 
     return Network(task="regression", fitted=keras.Model(inputs, standardised), graphs=(graph,), targets=targets)
 
 
-def _mean_and_deviation(rows: Array) -> tuple[np.float64 | Any, np.float64 | Any]:
+def _mean_and_deviation(rows: Array) -> tuple[Any, Any]:
     """Return both per column; the deviation of a constant column is 1."""
     numbers = rows.astype(np.float64)
     deviation = numbers.std(axis=0)

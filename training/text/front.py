@@ -146,6 +146,6 @@ def _constant(name: str, value: int | list[int]) -> onnx.TensorProto:
 
 
 def _in_parts(texts: Array) -> Iterator[Array]:
-    """A batch is padded to its longest text: few rows at once keep one long text from filling the memory."""
+    """Take few rows at once: a batch is padded to its longest text, which would fill the memory."""
     for start in range(0, len(texts), ROWS_AT_ONCE):
         yield texts[start : start + ROWS_AT_ONCE]
