@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from service.errors import BodyTooLarge, BodyTooSlow, MalformedBody, QueueFull
+from service.web.inference import DISCARD_BYTES
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Headers = list[tuple[bytes, bytes]]
 
-# After a refusal so much of the body is still read and thrown away: a client that is cut off in the middle of its
-# upload sees a reset connection instead of the answer.
-DISCARD_BYTES = 64 * 2**20
 DISCARD_SECONDS = 10.0
 
 

@@ -190,17 +190,19 @@ def encode(outputs: Arrays, manifest: Manifest, *, model_name: str, model_versio
         "digest": manifest.digest,
         "predictions": [_prediction(outputs, manifest, row) for row in range(rows)],
     }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _prediction(outputs: Arrays, manifest: Manifest, row: int) -> dict[str, Any]:
     prediction: dict[str, Any] = {}
     for spec in manifest.outputs:
-        values = outputs[spec.name][row]
+        values = np.asarray(outputs[spec.name][row])
         if spec.kind == "probabilities" and values.ndim == 1 and spec.labels is not None:
             prediction |= _classes(values, spec)
+        elif values.size == 1:
+            prediction[spec.name] = values.ravel().tolist()[0]
         else:
-            prediction[spec.name] = np.ascontiguousarray(values) if values.size > 1 else values.ravel()[0]
+            prediction[spec.name] = values.tolist()
     return prediction
 
 

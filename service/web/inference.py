@@ -16,6 +16,9 @@ from service.web.problems import JSON
 
 blueprint = Blueprint("inference", __name__)
 
+# So much of a refused body is still read: a client cut off in its upload sees a reset instead of the answer.
+DISCARD_BYTES = 64 * 2**20
+
 
 @blueprint.post("/v2/models/<name>/infer")
 @blueprint.post("/v2/models/<name>/versions/<version>/infer")
@@ -90,6 +93,19 @@ def _predict(model: LiveModel, inputs: Arrays) -> Arrays:
 
 def _body(limit: int) -> bytes:
     if (request.content_length or 0) > limit:
+        _discard()
         raise BodyTooLarge(limit)
-    request.max_content_length = limit
-    return request.get_data(cache=False)
+    # Werkzeug cuts a chunked body off at the maximum without a word: one byte more tells.
+    request.max_content_length = limit + 1
+    body = request.get_data(cache=False)
+    if len(body) > limit:
+        raise BodyTooLarge(limit)
+    return body
+
+
+def _discard() -> None:
+    """Throw away a refused body, up to a bound."""
+    request.max_content_length = None
+    left = DISCARD_BYTES
+    while left > 0 and (piece := request.stream.read(min(left, 2**16))):
+        left -= len(piece)

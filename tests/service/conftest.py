@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+import tiny_models
+from service_process import GUNICORN, RunningService, running
+
+FRONTS = {
+    "asyncio-front": None,
+    "flask-alone": [
+        *GUNICORN, "-k", "gthread", "--threads", "16", "--no-control-socket", "-b", "127.0.0.1:PORT", "service.app:create_app()",
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """double@1, slow@1, lower@1, lookup@1, brightness@1, colour@1."""
+    store = tmp_path_factory.mktemp("tiny") / "store"
+    tiny_models.publish_affine(store)
+    tiny_models.publish_affine(store, "slow", slow=20)
+    tiny_models.publish_text(store)
+    tiny_models.publish_lookup(store)
+    tiny_models.publish_brightness(store)
+    tiny_models.publish_brightness(store, "colour", channels=3)
+    return store
+
+
+@pytest.fixture(scope="session", params=list(FRONTS))
+def service(request: pytest.FixtureRequest, tiny_store: Path) -> Iterator[RunningService]:
+    """The same service through both routes: the asyncio front, and the Flask application under a plain WSGI worker."""
+    with running(tiny_store, command=FRONTS[request.param], max_json_bytes=200_000, max_media_bytes=400_000) as service:
+        yield service
+
+
+@pytest.fixture
+def client(service: RunningService) -> Iterator[httpx.Client]:
+    with service.client() as client:
+        yield client

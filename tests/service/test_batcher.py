@@ -1,0 +1,288 @@
+"""The batcher on a real event loop, with a small function as the model."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from service.errors import DeadlineExceeded, InferenceFailed, InputRejected, QueueFull
+from service.scheduler.batcher import Batcher, Limits
+from service.tensors import Arrays
+
+
+class Recorder:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def waiting(self, rows: int) -> None:
+        self.rows = rows
+
+    def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
+        self.batches.append(rows)
+
+
+def double(inputs: Arrays) -> dict[str, Any]:
+    return {"y": inputs["x"] * 2}
+
+
+def refuse_negative(inputs: Arrays) -> dict[str, Any]:
+    if (inputs["x"] < 0).any():
+        raise InputRejected("negative")
+    return double(inputs)
+
+
+def rows(*values: float, width: int = 1) -> dict[str, Any]:
+    return {"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}
+
+
+def with_batcher(
+    work: Callable[[Batcher], Any],
+    run: Callable[[Arrays], dict[str, Any]] = double,
+    *,
+    max_batch_size: int = 8,
+    max_queue_rows: int = 1000,
+    max_queue_bytes: int = 2**30,
+    observer: Recorder | None = None,
+    **options: Any,
+) -> Any:
+    """Run a coroutine function with a batcher on a loop of its own."""
+
+    async def main() -> Any:
+        limits = Limits(max_batch_size=max_batch_size, max_queue_rows=max_queue_rows, max_queue_bytes=max_queue_bytes)
+        with ThreadPoolExecutor(1) as executor:
+            return await work(
+                Batcher(run, limits=limits, executor=executor, observer=observer or Recorder(), **options)
+            )
+
+    return asyncio.run(main(), debug=False)
+
+
+IN_LOOP = {"predict_seconds": lambda _: 0.0}
+IN_THREAD = {"predict_seconds": lambda _: 1.0}
+both_ways = pytest.mark.parametrize("way", [IN_LOOP, IN_THREAD], ids=["in-the-loop", "in-a-thread"])
+
+
+@both_ways
+def test_requests_of_one_turn_run_as_one_batch_and_each_gets_its_rows(way: dict[str, Any]) -> None:
+    recorder = Recorder()
+
+    async def work(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.submit(rows(n, n + 0.5), timeout=5) for n in range(4)))
+
+    answers = with_batcher(work, observer=recorder, **way)
+
+    assert [answer["y"].ravel().tolist() for answer in answers] == [[2 * n, 2 * n + 1] for n in range(4)]
+    assert recorder.batches == [8]
+
+
+@both_ways
+def test_a_large_request_is_cut_and_joined_in_order(way: dict[str, Any]) -> None:
+    recorder = Recorder()
+
+    answer = with_batcher(
+        lambda batcher: batcher.submit(rows(*range(21)), timeout=5), observer=recorder, max_batch_size=8, **way
+    )
+
+    assert answer["y"].ravel().tolist() == [2 * n for n in range(21)]
+    assert recorder.batches == [8, 8, 5]
+
+
+def test_while_a_batch_runs_in_a_thread_the_next_gathers() -> None:
+    recorder, running, go_on = Recorder(), threading.Event(), threading.Event()
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        running.set()
+        assert go_on.wait(5)
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> None:
+        first = asyncio.create_task(batcher.submit(rows(1), timeout=5))
+        await asyncio.to_thread(running.wait, 5)
+        others = [asyncio.create_task(batcher.submit(rows(n), timeout=5)) for n in range(5)]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, *others)
+
+    with_batcher(work, run, observer=recorder, **IN_THREAD)
+
+    assert recorder.batches == [1, 5]
+
+
+@both_ways
+def test_a_bad_request_fails_alone(way: dict[str, Any]) -> None:
+    async def work(batcher: Batcher) -> Any:
+        values = [1, 2, -3, 4, 5, -6, 7]
+        return await asyncio.gather(*(batcher.submit(rows(n), timeout=5) for n in values), return_exceptions=True)
+
+    answers = with_batcher(work, refuse_negative, **way)
+
+    kinds = ["bad" if isinstance(answer, InputRejected) else answer["y"].item() for answer in answers]
+    assert kinds == [2, 4, "bad", 8, 10, "bad", 14]
+
+
+@both_ways
+def test_an_error_that_the_model_was_not_meant_to_raise_becomes_ours(way: dict[str, Any]) -> None:
+    def run(_: Arrays) -> dict[str, Any]:
+        raise ZeroDivisionError("inside")
+
+    with pytest.raises(InferenceFailed, match="inside"):
+        with_batcher(lambda batcher: batcher.submit(rows(1), timeout=5), run, **way)
+
+
+@both_ways
+def test_a_model_that_returns_other_than_a_row_for_a_row_is_found_out(way: dict[str, Any]) -> None:
+    with pytest.raises(InferenceFailed, match=r"output 'y' has shape \[1, 1\] for a batch of 2 rows"):
+        with_batcher(
+            lambda batcher: batcher.submit(rows(1, 2), timeout=5), lambda inputs: {"y": inputs["x"][:1]}, **way
+        )
+
+
+def test_rows_of_different_shapes_never_meet() -> None:
+    recorder = Recorder()
+
+    async def work(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.submit(rows(n, width=1 + n % 2), timeout=5) for n in range(6)))
+
+    answers = with_batcher(work, observer=recorder, **IN_LOOP)
+
+    assert [answer["y"].shape for answer in answers] == [(1, 1), (1, 2)] * 3
+    assert recorder.batches == [3, 3]
+
+
+def test_a_model_without_a_batch_axis_runs_requests_alone_and_uncut() -> None:
+    recorder = Recorder()
+
+    async def work(batcher: Batcher) -> Any:
+        inputs = {"x": np.arange(50, dtype=np.float32)}
+        return await asyncio.gather(*(batcher.submit(inputs, timeout=5) for _ in range(3)))
+
+    answers = with_batcher(work, lambda inputs: {"y": inputs["x"].sum()}, batched=False, observer=recorder, **IN_LOOP)
+
+    assert [answer["y"] for answer in answers] == [1225] * 3
+    assert recorder.batches == [1, 1, 1]
+
+
+@pytest.mark.parametrize("bound", [{"max_queue_rows": 4}, {"max_queue_bytes": 16}], ids=["rows", "bytes"])
+def test_a_full_queue_refuses_with_a_time_to_come_back(bound: dict[str, int]) -> None:
+    go_on = threading.Event()
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        go_on.wait(5)
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> Any:
+        running = asyncio.create_task(batcher.submit(rows(0), timeout=5))
+        await asyncio.sleep(0.01)
+        waiting = [asyncio.create_task(batcher.submit(rows(n), timeout=5)) for n in range(4)]
+        await asyncio.sleep(0)
+        with pytest.raises(QueueFull) as refused:
+            await batcher.submit(rows(9), timeout=5)
+        go_on.set()
+        return refused.value, await asyncio.gather(running, *waiting)
+
+    error, answers = with_batcher(work, run, **bound, **IN_THREAD)
+
+    assert error.retry_after >= 1
+    assert len(answers) == 5
+
+
+def test_what_waits_too_long_is_answered_while_the_model_still_runs_and_is_never_run() -> None:
+    go_on, seen = threading.Event(), []
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        seen.extend(inputs["x"].ravel().tolist())
+        assert go_on.wait(5)
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> Any:
+        running = asyncio.create_task(batcher.submit(rows(1), timeout=5))
+        await asyncio.sleep(0.01)
+        with pytest.raises(DeadlineExceeded, match=r"not answered within 0\.1 seconds"):
+            await batcher.submit(rows(2), timeout=0.1)
+        go_on.set()
+        await running
+        return await batcher.submit(rows(3), timeout=5)
+
+    with_batcher(work, run, **IN_THREAD)
+
+    assert seen == [1, 3]
+
+
+def test_a_run_that_takes_too_long_does_not_hold_its_request_for_ever() -> None:
+    go_on = threading.Event()
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        go_on.wait(5)
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> None:
+        with pytest.raises(DeadlineExceeded):
+            await batcher.submit(rows(1), timeout=0.1)
+        go_on.set()
+
+    with_batcher(work, run, **IN_THREAD)
+
+
+def test_a_request_whose_client_left_is_not_run() -> None:
+    go_on, seen = threading.Event(), []
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        seen.extend(inputs["x"].ravel().tolist())
+        assert go_on.wait(5)
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> None:
+        running = asyncio.create_task(batcher.submit(rows(1), timeout=5))
+        await asyncio.sleep(0.01)
+        leaving = asyncio.create_task(batcher.submit(rows(2), timeout=5))
+        await asyncio.sleep(0.01)
+        leaving.cancel()
+        go_on.set()
+        await running
+        assert batcher.idle or (await batcher.submit(rows(3), timeout=5))
+
+    with_batcher(work, run, **IN_THREAD)
+
+    assert 2 not in seen
+
+
+requests = st.lists(
+    st.tuples(st.integers(1, 12), st.integers(1, 3), st.booleans(), st.integers(0, 3)), min_size=1, max_size=40
+)
+
+
+@both_ways
+@settings(max_examples=60, deadline=None)
+@given(requests, st.integers(1, 10))
+def test_rows_never_mix_whatever_comes(way: dict[str, Any], asked: list[Any], max_batch_size: int) -> None:
+    """Requests of random sizes and shapes, some bad, arriving over several turns of the loop: each gets its own."""
+
+    async def ask(batcher: Batcher, number: int, count: int, width: int, bad: bool, turns: int) -> Any:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        values = number * 100 + np.arange(count)
+        return await batcher.submit(rows(*(-values - 1 if bad else values), width=width), timeout=30)
+
+    async def work(batcher: Batcher) -> Any:
+        return await asyncio.gather(
+            *(ask(batcher, number, *request) for number, request in enumerate(asked)), return_exceptions=True
+        )
+
+    answers = with_batcher(work, refuse_negative, max_batch_size=max_batch_size, **way)
+
+    for number, ((count, width, bad, _), answer) in enumerate(zip(asked, answers, strict=True)):
+        if bad:
+            assert isinstance(answer, InputRejected)
+        else:
+            expected = np.repeat((number * 100 + np.arange(count))[:, None] * 2, width, axis=1)
+            assert np.array_equal(answer["y"], expected)

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from service.cli import OPTIONS, serve
+from service.errors import InvalidSettings
+from service.settings import Settings, field_hints
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    assert Settings.from_env({}) == Settings()
+
+
+def test_every_setting_is_read_from_its_variable() -> None:
+    environ = {
+        "OVENBIRD_STORE": "/models",
+        "OVENBIRD_PORT": "9000",
+        "OVENBIRD_CONTROL": "explicit",
+        "OVENBIRD_LOAD": "one, two",
+        "OVENBIRD_POLL_INTERVAL": "0.5",
+    }
+
+    assert Settings.from_env(environ) == Settings(
+        store="/models", port=9000, control="explicit", load=("one", "two"), poll_interval=0.5
+    )
+
+
+def test_settings_survive_the_way_through_the_environment() -> None:
+    settings = Settings(store="here", port=1, workers=3, provider="cuda", load=("a", "b"), control="explicit")
+
+    assert Settings.from_env(settings.to_env()) == settings
+
+
+def test_all_problems_are_reported_together() -> None:
+    environ = {
+        "OVENBIRD_PORT": "eighty",
+        "OVENBIRD_WORKERS": "0",
+        "OVENBIRD_PROVIDER": "gpu",
+        "OVENBIRD_REQUEST_TIMEOUT": "-1",
+        "OVENBIRD_PROT": "8000",
+    }
+
+    with pytest.raises(InvalidSettings) as wrong:
+        Settings.from_env(environ)
+
+    assert wrong.value.problems == (
+        "OVENBIRD_PROT: no such setting",
+        "OVENBIRD_PORT='eighty': expected a whole number from 1 to 65535",
+        "OVENBIRD_WORKERS='0': expected a whole number from 1 to 256",
+        "OVENBIRD_PROVIDER='gpu': expected one of auto, cpu, cuda, tensorrt, openvino",
+        "OVENBIRD_REQUEST_TIMEOUT='-1': expected a number of seconds greater than 0",
+    )
+
+
+def test_the_readme_lists_every_setting_with_its_default() -> None:
+    text = README.read_text(encoding="utf-8")
+    defaults = Settings().to_env()
+
+    for name, (_, meaning, _) in field_hints().items():
+        variable = f"OVENBIRD_{name.upper()}"
+        default = defaults[variable] or " "
+        assert f"| `{variable}` | `{default}` | {meaning} |" in text, f"README.md lacks the row of {variable}"
+
+
+def test_help_shows_every_option_with_its_variable_and_teaches_by_example() -> None:
+    shown = CliRunner().invoke(serve, ["--help"]).output
+
+    for name in OPTIONS:
+        assert f"--{name}" in shown
+        assert f"OVENBIRD_{name.upper()}" in shown
+    assert "ovenbird serve --store ./store --port 9000" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code", "message"),
+    [
+        pytest.param(["--port", "0"], {}, 2, "'0': expected a whole number from 1 to 65535", id="port"),
+        pytest.param(["--provider", "gpu"], {}, 2, "expected one of auto, cpu, cuda", id="provider"),
+        pytest.param(["--frobnicate"], {}, 2, "No such option", id="unknown-option"),
+        pytest.param(["--load", "x"], {}, 2, "--control explicit", id="load-without-explicit"),
+        pytest.param(["--store", "s3://bucket"], {}, 2, "only local folders can be served", id="url"),
+        pytest.param(["--store", "/no/such", "--control", "none"], {}, 1, "no such folder", id="store"),
+        pytest.param(["--host", "203.0.113.1"], {}, 1, "cannot listen on 203.0.113.1:8000", id="address"),
+        pytest.param([], {"OVENBIRD_PROT": "1"}, 2, "OVENBIRD_PROT: no such setting", id="variable"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(arguments: list[str], environ: dict[str, str], code: int, message: str) -> None:
+    command = [str(Path(sys.executable).with_name("ovenbird")), "serve", *arguments]
+
+    shown = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=60, check=False)
+
+    assert shown.returncode == code
+    assert message in shown.stderr
+    assert "Traceback" not in shown.stderr
