@@ -155,7 +155,7 @@ def written(value: object) -> str:
     """Write a value the way `--set` reads it."""
     if isinstance(value, bool):
         return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value).removesuffix(".0")
 
 
 def _has_type(value: object, wanted: type) -> bool:

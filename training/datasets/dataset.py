@@ -92,12 +92,22 @@ def split(rows: Rows, fraction: float, seed: int, *, stratified: bool) -> tuple[
     Both keep the order of the source. Every class keeps at least one row.
     """
     random = np.random.default_rng(seed)
-    groups = [np.flatnonzero(rows.targets == value) for value in np.unique(rows.targets)] if stratified else None
+    groups = [np.arange(len(rows))]
+    if stratified:
+        groups = [np.flatnonzero(rows.targets == value) for value in np.unique(rows.targets)]
     held = np.zeros(len(rows), dtype=bool)
-    for group in groups or [np.arange(len(rows))]:
-        count = min(round(len(group) * fraction), len(group) - 1)
+    for group, count in zip(groups, _shares([len(group) for group in groups], fraction), strict=True):
         held[random.permutation(group)[:count]] = True
     return rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
+
+
+def _shares(sizes: list[int], fraction: float) -> list[int]:
+    """Take a fraction of each group, in whole rows, so that the sum is right too: the largest remainders round up."""
+    exact = np.array(sizes) * fraction
+    counts = np.floor(exact).astype(np.int64)
+    missing = round(float(exact.sum())) - int(counts.sum())
+    counts[np.argsort(counts - exact, kind="stable")[:missing]] += 1
+    return [min(count, size - 1) for count, size in zip(counts.tolist(), sizes, strict=True)]
 
 
 def held_out(rows: Rows, *, stratified: bool) -> tuple[Rows, Rows]:

@@ -1,0 +1,141 @@
+"""`ovenbird train`: what it says, and how it ends. Every error is one line, before anything is trained."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model_store import STARTER_MODELS
+from training.datasets import DESCRIPTIONS
+from training.recipes import RECIPES
+
+PETS = "x,kind\n" + "".join(f"{index},{'cat' if index % 2 else 'dog'}\n" for index in range(20))
+
+
+def assert_one_line(result, exit_code: int, message: str) -> None:
+    assert result.exit_code == exit_code, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        pytest.param([], "name a recipe: dnn, cnn, autoencoder, text", id="no-recipe"),
+        pytest.param(["dn"], "unknown recipe 'dn' (did you mean 'dnn'?); known: dnn, cnn", id="recipe"),
+        pytest.param(["dnn", "--data", "digit"], "unknown data set 'digit' (did you mean 'digits'?)", id="data-set"),
+        pytest.param(["dnn", "--data", "absent.csv"], "absent.csv: no such file", id="file-missing"),
+        pytest.param(["dnn", "--data", "pets.csv"], "no column 'target'; it has: x, kind", id="column-missing"),
+        pytest.param(
+            ["cnn", "--data", "pets.csv", "--set", "target=kind"], "cannot learn from 'pets'", id="table-in-cnn"
+        ),
+        pytest.param(["cnn", "--data", "nsmc"], "recipe 'cnn' cannot learn from 'nsmc' (text for", id="text-in-cnn"),
+        pytest.param(["text", "--data", "digits"], "it can from: stdlib, imdb, reuters, nsmc", id="pictures-in-text"),
+        pytest.param(["cnn", "--data", "diabetes"], "(features for regression)", id="regression-in-cnn"),
+        pytest.param(["dnn", "--set", "epoch=3"], "unknown parameter 'epoch' (did you mean 'epochs'?)", id="parameter"),
+        pytest.param(["dnn", "--set", "filters=3"], "unknown parameter 'filters'", id="parameter-of-another-recipe"),
+        pytest.param(["dnn", "--set", "epochs=no"], "parameter epochs=no: expected a whole number from 1", id="value"),
+        pytest.param(
+            ["dnn", "--set", "dropout=1"], "parameter dropout=1: expected a number from 0 below 1", id="range"
+        ),
+        pytest.param(["dnn", "--set", "epochs"], "--set epochs: expected NAME=VALUE", id="no-equals-sign"),
+        pytest.param(
+            ["dnn", "--set", "loss=huber"],
+            "parameter loss=huber: expected auto or one that fits classification",
+            id="loss",
+        ),
+        pytest.param(["dnn", "--store", "pets.csv"], "pets.csv is not a folder", id="store-is-a-file"),
+        pytest.param(["dnn", "--store", "pets.csv/store"], "pets.csv is not a folder", id="store-below-a-file"),
+        pytest.param(["dnn", "--store", "s3://bucket"], "only local folders", id="store-is-a-url"),
+        pytest.param(["dnn", "--store", str(STARTER_MODELS)], "holds the starter models", id="store-of-the-starters"),
+        pytest.param(["dnn", "--store", f"{STARTER_MODELS}/x"], "holds the starter models", id="below-the-starters"),
+        pytest.param(["dnn", "--name", "a/b"], "model name 'a/b': expected letters", id="model-name"),
+        pytest.param(["autoencoder", "--name", "a" * 125], "at most 128 characters", id="model-name-of-a-part"),
+    ],
+)
+def test_wrong_use_is_told_in_one_line(command, arguments: list[str], message: str) -> None:
+    Path("pets.csv").write_text(PETS)
+
+    assert_one_line(command(*arguments), 2, message)
+
+    assert not Path("store").exists()
+
+
+def test_an_absent_data_set_is_a_failure_in_one_line(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+
+    assert_one_line(
+        command("text", "--data", "nsmc"), 1, "ratings_train.txt is missing: put it there, or set KERAS_HOME"
+    )
+
+
+def test_an_altered_data_set_is_a_failure_in_one_line(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets/mnist.npz").write_bytes(b"")
+
+    assert_one_line(command("cnn", "--data", "mnist"), 1, "its sha256 is")
+
+
+def test_the_list_names_every_recipe_parameter_and_data_set(command) -> None:
+    output = command("--list").stdout
+
+    for recipe in RECIPES.values():
+        assert recipe.name + ": " + recipe.summary in output
+        assert all(f"  {name}=" in output for name in {**recipe.parameters.as_json(), **recipe.fit.as_json()})
+    for description in DESCRIPTIONS.values():
+        assert f"licence: {description.license}; needs {description.needs}" in output
+
+
+def test_help_teaches_by_example(command) -> None:
+    output = command("--help").stdout
+
+    assert "ovenbird train dnn --data houses.csv --set target=price" in output
+    assert "Exit codes: 0 done, 1 the work failed, 2 wrong use." in output
+
+
+def run_python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--list"], ["nonsense"], ["dnn", "--set", "epochs=0"]])
+def test_what_needs_no_training_needs_no_tensorflow(tmp_path: Path, arguments: list[str]) -> None:
+    code = f"""
+import sys
+from training.cli import train
+train.main({arguments!r}, standalone_mode=False) if {arguments[0].startswith("--")} else None
+if not {arguments[0].startswith("--")}:
+    try:
+        train.main({arguments!r}, standalone_mode=False)
+    except Exception as error:
+        assert error.exit_code == 2, error
+heavy = {{"tensorflow", "keras", "tf2onnx", "onnxruntime", "sklearn", "matplotlib"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    finished = run_python(code, tmp_path)
+
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "extras"),
+    [
+        ("onnxruntime", "'ovenbird[cpu]' or 'ovenbird[gpu]' or 'ovenbird[openvino]'"),
+        ("tensorflow", "'ovenbird[train]' or 'ovenbird[train-gpu]'"),
+    ],
+)
+def test_a_missing_package_is_told_in_one_line_with_its_extra(tmp_path: Path, module: str, extras: str) -> None:
+    """`sys.modules[name] = None` is Python's own way to make a module unimportable."""
+    code = f"import sys; sys.modules[{module!r}] = None; from training.cli import train; train.main(['dnn'])"
+
+    finished = run_python(code, tmp_path)
+
+    assert finished.returncode == 1
+    assert finished.stderr == f"Error: the Python package {module!r} is not installed: pip install {extras}\n"
