@@ -24,7 +24,7 @@ Numbers = npt.NDArray[np.floating[Any]]
 
 TRAINING, VALIDATION, QUIET = "#1f5a8a", "#d9772b", "#777777"
 DOTS_PER_INCH = 90
-COLOURS = 48
+COLOURS = 128
 # Counts in the cells are readable up to so many classes.
 MOST_COUNTED_CLASSES = 12
 GALLERY_COLUMNS = 8

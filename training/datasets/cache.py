@@ -40,7 +40,7 @@ def _fetch(path: Path, download: Callable[[], object]) -> None:
     try:
         download()
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        reason = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:240]
         raise DatasetAbsent(
             f"data set file {path} is missing and could not be downloaded ({reason}): "
             "put it there, or set KERAS_HOME to a folder that has it"

@@ -32,7 +32,7 @@ def load() -> Dataset:
     try:
         (x_train, y_train), (x_test, y_test) = keras.datasets.cifar10.load_data()
     except Exception as error:  # Keras raises a bare Exception when a download fails
-        reason = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:240]
         raise DatasetAbsent(
             f"data set cifar10 is not in {cache_folder()} and could not be downloaded ({reason}): "
             "set KERAS_HOME to a folder that has it"
