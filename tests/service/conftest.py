@@ -11,7 +11,8 @@ from service_process import GUNICORN, RunningService, running
 FRONTS = {
     "asyncio-front": None,
     "flask-alone": [
-        *GUNICORN, "-k", "gthread", "--threads", "16", "--no-control-socket", "-b", "127.0.0.1:PORT", "service.app:create_app()",
+        *GUNICORN, "-k", "gthread", "--threads", "16", "--no-control-socket", "-b", "127.0.0.1:PORT",
+        "service.app:create_app()",
     ],
 }  # fmt: skip
 

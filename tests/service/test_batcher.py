@@ -28,6 +28,8 @@ class Recorder:
         self.rows = rows
 
     def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
+        assert compute_seconds >= 0
+        assert all(seconds >= 0 for seconds in queue_seconds)
         self.batches.append(rows)
 
 

@@ -83,7 +83,10 @@ def test_the_one_build_that_is_installed_is_found() -> None:
 
 
 def test_telemetry_is_off_before_onnxruntime_is_imported() -> None:
-    program = "from service.runtime import onnxruntime_build as b; b.load(); import os; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    program = (
+        "import os; from service.runtime import onnxruntime_build; onnxruntime_build.load(); "
+        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
 
     shown = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)

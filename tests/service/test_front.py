@@ -1,0 +1,173 @@
+"""The asyncio front under gunicorn, at the level of sockets: slow, broken and greedy clients."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+from service_process import RunningService, affine_body, running
+
+
+@pytest.fixture(scope="module")
+def front(tiny_store: Path) -> Iterator[RunningService]:
+    with running(tiny_store, body_timeout=1, max_json_bytes=100_000, max_media_bytes=200_000) as service:
+        yield service
+
+
+def connected(service: RunningService) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", service.port), timeout=20)
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Read one HTTP response: status, headers, body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = connection.recv(65536)
+        assert piece, f"the connection closed after {received!r}"
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65536)
+    return int(status.split()[1]), headers, body
+
+
+def post(path: str, body: bytes, *, length: int | None = None, extra: str = "") -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body) if length is None else length}\r\n{extra}\r\n"
+    )
+    return head.encode() + body
+
+
+INFER = "/v2/models/double/infer"
+BODY = json.dumps(affine_body([1, 2, 3])).encode()
+
+
+@pytest.mark.parametrize("path", [INFER, "/v2/models/double/predict"])
+def test_clients_that_stall_in_their_upload_do_not_stop_others(front: RunningService, path: str) -> None:
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connected(front)) for _ in range(20)]
+        for connection in stalled:
+            connection.sendall(post(path, b'{"inputs"', length=5000))
+
+        started = time.monotonic()
+        health = httpx.get(f"{front.url}/v2/health/live")
+        metadata = httpx.get(f"{front.url}/v2/models/double")
+
+        assert (health.status_code, metadata.status_code) == (200, 200)
+        assert time.monotonic() - started < 1, "the answers waited for the stalled clients"
+        status, _, body = read_answer(stalled[0])
+        assert status == 408
+        assert json.loads(body)["error"] == "the body did not arrive within 1 seconds"
+
+
+def test_a_client_that_leaves_in_its_upload_harms_nothing(front: RunningService) -> None:
+    for _ in range(5):
+        with connected(front) as connection:
+            connection.sendall(post(INFER, b'{"inputs"', length=5000))
+
+    assert httpx.post(front.url + INFER, json=affine_body([1, 2, 3])).status_code == 200
+    assert "Traceback" not in front.log()
+
+
+def test_a_client_that_leaves_before_its_answer_harms_nothing(front: RunningService) -> None:
+    slow = json.dumps(affine_body([1, 2, 3])).encode()
+    for _ in range(5):
+        with connected(front) as connection:
+            connection.sendall(post("/v2/models/slow/infer", slow))
+
+    assert httpx.post(front.url + "/v2/models/slow/infer", json=affine_body([1, 2, 3])).status_code == 200
+    assert "Traceback" not in front.log()
+
+
+def test_two_requests_sent_at_once_on_one_connection_are_answered_in_order(front: RunningService) -> None:
+    with connected(front) as connection:
+        second = json.dumps(affine_body([10, 20, 30])).encode()
+        connection.sendall(post(INFER, BODY) + post(INFER, second))
+
+        first_answer = read_answer(connection)
+        received = first_answer[2]
+        # Both answers may come in one piece.
+        first = json.loads(received[: int(first_answer[1]["content-length"])])
+        rest = received[int(first_answer[1]["content-length"]) :]
+        while not rest.endswith(b"]}]}"):
+            rest += connection.recv(65536)
+
+    assert first["outputs"][0]["data"] == [2, 4, 6]
+    assert json.loads(rest.partition(b"\r\n\r\n")[2])["outputs"][0]["data"] == [20, 40, 60]
+
+
+def test_a_body_that_announces_too_much_is_refused_and_the_connection_lives_on(front: RunningService) -> None:
+    with connected(front) as connection:
+        connection.sendall(post(INFER, b" " * 150_000))
+        refused = read_answer(connection)
+        connection.sendall(post(INFER, BODY))
+        answered = read_answer(connection)
+
+    assert (refused[0], answered[0]) == (413, 200)
+    assert "connection" not in refused[1]
+
+
+def test_a_client_that_asks_before_it_sends_too_much_is_told_at_once(front: RunningService) -> None:
+    with connected(front) as connection:
+        connection.sendall(post(INFER, b"", length=10**12, extra="Expect: 100-continue\r\n"))
+        status, headers, _ = read_answer(connection)
+
+    assert (status, headers["connection"]) == (413, "close")
+
+
+def test_a_client_that_asks_before_it_sends_is_asked_to_go_on(front: RunningService) -> None:
+    with connected(front) as connection:
+        connection.sendall(post(INFER, b"", length=len(BODY), extra="Expect: 100-continue\r\n"))
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(BODY)
+        status, _, _ = read_answer(connection)
+
+    assert status == 200
+
+
+def test_headers_that_grow_without_end_are_refused(front: RunningService) -> None:
+    with connected(front) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        for number in range(100):
+            try:
+                connection.sendall(b"X-%d: " % number + b"a" * 2000 + b"\r\n")
+            except OSError:
+                break
+        status, headers, _ = read_answer(connection)
+
+    assert (status, headers["connection"]) == (431, "close")
+
+
+def test_what_is_not_http_is_refused(front: RunningService) -> None:
+    with connected(front) as connection:
+        connection.sendall(b"\x16\x03\x01 this is no HTTP\r\n\r\n")
+        status, _, _ = read_answer(connection)
+
+    assert status == 400
+
+
+@pytest.mark.parametrize("length", ["abc", "-1", "1, 2"])
+def test_a_content_length_that_is_no_number_is_refused(front: RunningService, length: str) -> None:
+    with connected(front) as connection:
+        connection.sendall(f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode())
+        status, _, _ = read_answer(connection)
+
+    assert status == 400
+
+
+def test_an_encoded_path_finds_its_model(front: RunningService) -> None:
+    assert httpx.post(f"{front.url}/v2/models/%64ouble/infer", json=affine_body([1, 2, 3])).status_code == 200
+
+
+def test_head_and_query_strings_are_understood(front: RunningService) -> None:
+    assert httpx.head(f"{front.url}/v2/health/ready").status_code == 200
+    assert httpx.get(f"{front.url}/v2/health/ready?verbose=1").status_code == 200
+    assert httpx.post(f"{front.url}{INFER}?x=1", json=affine_body([1, 2, 3])).status_code == 200
