@@ -8,6 +8,7 @@ into `extra`, which is kept as it is.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,8 @@ from model_store.errors import InvalidManifest
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 MANIFEST_FILE = "manifest.json"
+# A publisher that cannot rename writes this file first and removes it last: readers skip the folder meanwhile.
+PUBLISHING_MARK = ".publishing"
 
 MODEL_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
@@ -103,8 +106,10 @@ class OutputSpec(_Part):
 
     @model_validator(mode="after")
     def _labels_fit_the_shape(self) -> Self:
-        if self.labels is not None and self.kind == "probabilities" and self.shape[-1] not in (None, len(self.labels)):
-            raise ValueError(f"{len(self.labels)} labels do not fit shape {list(self.shape)}")
+        if self.labels is not None and self.kind == "probabilities":
+            count = len(self.labels)
+            if self.shape[-1:] not in ((None,), (count,)):
+                raise ValueError(f"{count} labels do not fit shape {list(self.shape)}")
         return self
 
 
@@ -174,13 +179,22 @@ class Manifest(_Part):
             raise ValueError(f"must be finite: {', '.join(bad)}")
         return metrics
 
+    @field_validator("parameters", "extra")
+    @classmethod
+    def _survive_json(cls, facts: dict[str, Any]) -> dict[str, Any]:
+        # NaN would be written as null, and half a surrogate pair not at all.
+        json.dumps(facts, allow_nan=False, ensure_ascii=False, default=str).encode()
+        return facts
+
     @field_validator("files")
     @classmethod
     def _files_stay_inside(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
             path = PurePosixPath(name)
-            if path.is_absolute() or ".." in path.parts or name != str(path):
+            if path.is_absolute() or ".." in path.parts or name != str(path) or name == "." or "\0" in name:
                 raise ValueError(f"{name!r} is not a plain path inside the version's folder")
+            if name in (MANIFEST_FILE, PUBLISHING_MARK):
+                raise ValueError(f"{name!r} is not one of a model's files")
         missing = {MODEL_FILE, GOLDEN_FILE} - files.keys()
         if missing:
             raise ValueError(f"must name {', '.join(sorted(missing))}")
