@@ -1,4 +1,4 @@
-"""System parts that a stranger's machine may lack: a test that needs one is skipped by name, and fails with STRICT=1."""
+"""System parts that a machine may lack: a test that needs one is skipped by name, and fails with STRICT=1."""
 
 from __future__ import annotations
 
