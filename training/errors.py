@@ -12,6 +12,7 @@ TrainingError
 ├── DatasetAbsent           the data set's file is not here and could not be downloaded
 ├── DatasetAltered          the data set's file is not the one that is known
 ├── MissingPackage          a Python package that the job needs is not installed
+├── FitDiverged             the loss became NaN or infinite
 └── ExportRefused           the ONNX file is not what Keras computes: nothing is published
     ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
     ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
@@ -91,6 +92,10 @@ class DatasetAltered(TrainingError):
 
 class MissingPackage(TrainingError):
     """A Python package that the job needs is not installed."""
+
+
+class FitDiverged(TrainingError):
+    """A fit whose loss became NaN or infinite."""
 
 
 class ExportRefused(TrainingError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass
 
 from training.datasets import Dataset
 from training.datasets.dataset import split
-from training.errors import InvalidParameter
+from training.errors import FitDiverged, InvalidParameter
 from training.network import Network
 from training.options import LOSSES, FitOptions, Task
 
@@ -27,7 +28,11 @@ class Fit:
 
 
 def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
-    """Fit in place, and stop `patience` epochs after the best val_loss, with the weights it had then."""
+    """Fit in place, and stop `patience` epochs after the best val_loss, with the weights it had then.
+
+    Raises:
+        FitDiverged: the loss became NaN or infinite.
+    """
     import keras
 
     kept, held = split(
@@ -51,6 +56,10 @@ def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
         verbose=1 if sys.stdout.isatty() else 2,
     )
     figures = {name: [float(value) for value in values] for name, values in history.history.items()}
+    if not all(math.isfinite(value) for value in [*figures["loss"], *figures["val_loss"]]):
+        raise FitDiverged(
+            f"the loss became {figures['loss'][-1]:g}: try a smaller learning_rate than {options.learning_rate:g}"
+        )
     return Fit(history=figures, seconds=time.monotonic() - began)
 
 

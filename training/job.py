@@ -14,7 +14,7 @@ from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset
-from training.errors import MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
 from training.fit import loss_for
 from training.options import FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
@@ -39,6 +39,7 @@ class Job:
     recipe: Recipe
     parameters: Parameters
     fit: FitOptions
+    file: FileOptions | None
     dataset: Dataset
     name: str
     store: Store
@@ -49,8 +50,9 @@ class Job:
         return [self.name + suffix for suffix in self.recipe.suffixes]
 
     def parameters_as_json(self) -> dict[str, Any]:
-        """Give the recipe's parameters and the options of the fit as plain JSON."""
-        return {**self.parameters.as_json(), **self.fit.as_json()}
+        """Give the recipe's parameters and the options of the fit and the file as plain JSON."""
+        file = self.file.as_json() if self.file else {}
+        return {**self.parameters.as_json(), **self.fit.as_json(), **file}
 
 
 def train(
@@ -108,6 +110,7 @@ def prepare(
     own, fit, file = read_parameters(parameters, chosen.parameters, chosen.fit, FileOptions())
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
+    check_file_options(source, parameters)
     model = name or default_name(source, recipe)
     for suffix in chosen.suffixes:
         check_model_name(model + suffix)
@@ -119,7 +122,16 @@ def prepare(
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
     loss_for(chosen.task_for(task), fit.loss)
-    return Job(recipe=chosen, parameters=own, fit=fit, dataset=dataset, name=model, store=opened)
+    check_validation_split(fit, dataset)
+    return Job(
+        recipe=chosen,
+        parameters=own,
+        fit=fit,
+        file=file if is_csv(source) else None,
+        dataset=dataset,
+        name=model,
+        store=opened,
+    )
 
 
 def find_recipe(name: str) -> Recipe:
@@ -127,6 +139,27 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownRecipe(name, known=RECIPES)
     return RECIPES[name]
+
+
+def is_csv(source: str) -> bool:
+    """Tell a CSV file from data that has no columns to choose."""
+    return datasets.is_file(source) and source.lower().endswith(".csv")
+
+
+def check_file_options(source: str, given: Mapping[str, Any]) -> None:
+    """Refuse an option about columns where there are none: it would be ignored."""
+    for name in FileOptions().as_json().keys() & given.keys():
+        if not is_csv(source):
+            raise InvalidParameter(name, given[name], expected=f"a CSV file as data; {source} is none")
+
+
+def check_validation_split(fit: FitOptions, dataset: Dataset) -> None:
+    """Refuse a share that leaves no row to stop early by."""
+    rows = len(dataset.train)
+    if round(rows * fit.validation_split) < 1:
+        raise InvalidParameter(
+            "validation_split", fit.validation_split, expected=f"a share that is at least one of {rows} training rows"
+        )
 
 
 def default_name(source: str, recipe: str) -> str:

@@ -49,6 +49,16 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
             "parameter loss=huber: expected auto or one that fits classification",
             id="loss",
         ),
+        pytest.param(
+            ["dnn", "--set", "target=x"],
+            "parameter target=x: expected a CSV file as data; digits is none",
+            id="column-of-a-data-set",
+        ),
+        pytest.param(
+            ["dnn", "--data", "iris", "--set", "validation_split=0.004"],
+            "parameter validation_split=0.004: expected a share that is at least one of 120 training rows",
+            id="no-validation-row",
+        ),
         pytest.param(["dnn", "--store", "pets.csv"], "pets.csv is not a folder", id="store-is-a-file"),
         pytest.param(["dnn", "--store", "pets.csv/store"], "pets.csv is not a folder", id="store-below-a-file"),
         pytest.param(["dnn", "--store", "s3://bucket"], "only local folders", id="store-is-a-url"),

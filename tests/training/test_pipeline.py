@@ -14,9 +14,9 @@ import pytest
 
 from model_store import Store, StoredVersion, golden
 from model_store.manifest import Tolerance
-from training import onnx_check, pipeline
+from training import onnx_check, pipeline, train
 from training.datasets import Dataset
-from training.errors import ParityBroken, UnconvertedLayers
+from training.errors import FitDiverged, ParityBroken, UnconvertedLayers
 from training.job import Job, prepare
 from training.network import Graph, Network, classifier
 from training.recipes import dnn
@@ -192,6 +192,7 @@ def test_a_regression_answers_in_the_unit_of_the_data(train_into, tmp_path: Path
     assert manifest.metrics["mean_absolute_error"] < 20_000
     assert answer(stored, np.zeros((1, 2), np.float32))[0, 0] == pytest.approx(250_000, abs=30_000)
     assert "report/predicted_against_true.png" in manifest.files
+    assert manifest.parameters["target"] == "price"
     assert stored.golden().truth is not None
 
 
@@ -308,6 +309,15 @@ def test_constants_that_became_inputs_are_put_back(train_into, job_with, empty_s
 
     assert_whole(stored)
     assert [value.name for value in onnx.load(stored.onnx_path).graph.input] == ["features"]
+
+
+def test_a_fit_that_diverges_is_refused(empty_store: Store) -> None:
+    with pytest.raises(FitDiverged, match="the loss became nan: try a smaller learning_rate than 10"):
+        train(
+            "dnn", "diabetes", store=empty_store.root, parameters={"optimizer": "sgd", "learning_rate": 10, "epochs": 5}
+        )
+
+    assert empty_store.models() == []
 
 
 # The checker that `ovenbird store verify` runs

@@ -14,6 +14,7 @@ from training.starter_models import STARTERS
 
 SHIPPED = Store(STARTER_MODELS)
 LARGEST = 4_800_000
+NAMES = sorted([*(starter.name for starter in STARTERS), "mnist-autoencoder-encoder", "mnist-autoencoder-decoder"])
 
 MARKS = {
     "mnist-dnn": ("accuracy", 0.975),
@@ -30,9 +31,7 @@ def session(name: str) -> onnxruntime.InferenceSession:
 
 
 def test_the_folder_holds_what_the_table_says_as_version_1() -> None:
-    wanted = {starter.name for starter in STARTERS} | {"mnist-autoencoder-encoder", "mnist-autoencoder-decoder"}
-
-    assert set(SHIPPED.models()) == wanted
+    assert SHIPPED.models() == NAMES
     assert all(stored.version == 1 for stored in SHIPPED.all_versions())
 
 
@@ -46,11 +45,12 @@ def test_the_folder_is_small_and_holds_published_files_only() -> None:
     assert sum(path.stat().st_size for path in files) <= LARGEST
 
 
-@pytest.mark.parametrize("stored", SHIPPED.all_versions(), ids=str)
-def test_a_starter_model_is_whole_and_replays_its_golden_rows(stored) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_starter_model_is_whole_and_replays_its_golden_rows(name: str) -> None:
+    stored = SHIPPED.resolve(name)
     assert SHIPPED.verify(stored, {"ONNX checker": onnx_check.check}) == []
     rows, output = stored.golden(), stored.manifest.outputs[0].name
-    received = dict(zip([output], session(stored.model).run([output], dict(rows.inputs)), strict=True))
+    received = dict(zip([output], session(name).run([output], dict(rows.inputs)), strict=True))
 
     assert golden.compare(rows.keras, received, Tolerance()) == []
 
