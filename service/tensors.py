@@ -75,8 +75,10 @@ class Signature:
 
     @property
     def fixed_but_batch(self) -> bool:
-        """Whether no input dimension but the batch is open, so that run time depends on the rows alone."""
-        return all(size is not None for spec in self.inputs for size in spec.shape[1:])
+        """Whether run time depends on the rows alone: no other dimension is open, and no text is of any length."""
+        return all(
+            spec.datatype != "BYTES" and all(size is not None for size in spec.shape[1:]) for spec in self.inputs
+        )
 
     def check(self, inputs: Arrays) -> None:
         """Raise `WrongTensor` unless these are exactly the model's inputs, in fitting shapes."""

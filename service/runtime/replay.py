@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from model_store import Golden, Manifest, StoredVersion, StoreError
 from model_store.golden import compare
-from service.errors import ModelRefused, ServiceError
+from service.errors import ModelRefused, ProviderUnavailable, ServiceError
+from service.runtime import onnxruntime_build
 from service.runtime.session import Session
 from service.tensors import DATATYPES, TensorSpec
 
@@ -43,7 +44,15 @@ def _listed(specs: set[TensorSpec] | tuple[TensorSpec, ...]) -> str:
 
 
 def check(stored: StoredVersion) -> list[str]:
-    """Replay one stored version on the CPU, for `ovenbird store verify`; return what is wrong."""
+    """Replay one stored version on the CPU, for `ovenbird store verify`; return what is wrong.
+
+    Raises:
+        ModuleNotFoundError: there is no onnxruntime to replay it on.
+    """
+    try:
+        onnxruntime_build.load()
+    except ProviderUnavailable as error:
+        raise ModuleNotFoundError(str(error), name="onnxruntime") from None
     try:
         session = Session(stored.onnx_path.read_bytes(), provider="cpu")
         check_signature(session, stored.manifest)
