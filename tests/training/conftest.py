@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,6 @@ from training.errors import DatasetAbsent
 from training.options import FileOptions
 
 Train = Callable[..., list[StoredVersion]]
-
-THIRD_PARTY_WARNINGS = [
-    # TensorFlow's and tf2onnx's own code meets newer NumPy and protobuf; nothing of ours.
-    {"category": DeprecationWarning, "module": r"(tensorflow|tf2onnx|keras|google|flatbuffers|astunparse|gast)\b.*"},
-    {"category": FutureWarning, "module": r"(tensorflow|tf2onnx|keras)\b.*"},
-]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def tensorflow_may_warn() -> Iterator[None]:
-    """Session fixtures train outside of any test's own filters."""
-    with warnings.catch_warnings():
-        for known in THIRD_PARTY_WARNINGS:
-            warnings.filterwarnings("ignore", **known)
-        yield
 
 
 @pytest.fixture(scope="session")

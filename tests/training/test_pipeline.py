@@ -21,11 +21,7 @@ from training.job import Job, prepare
 from training.network import Graph, Network, classifier
 from training.recipes import dnn
 
-pytestmark = [
-    pytest.mark.tensorflow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:(tensorflow|tf2onnx|keras|google|flatbuffers|gast)"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:(tensorflow|tf2onnx|keras)"),
-]
+pytestmark = pytest.mark.tensorflow
 
 
 def answer(stored: StoredVersion, inputs: np.ndarray) -> np.ndarray:

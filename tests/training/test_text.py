@@ -13,11 +13,6 @@ from training import onnx_check
 from training.datasets.dataset import texts
 from training.text.front import TextFront
 
-training_needed = [
-    pytest.mark.tensorflow,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:(tensorflow|tf2onnx|keras|google|flatbuffers|gast)"),
-    pytest.mark.filterwarnings("ignore::FutureWarning:(tensorflow|tf2onnx|keras)"),
-]
 LENGTH = 12
 
 # Texts that a service will meet and training may not.
@@ -115,7 +110,7 @@ def ask(stored: StoredVersion, *rows: str) -> np.ndarray:
 
 
 class TestAPublishedTextModel:
-    pytestmark = training_needed
+    pytestmark = pytest.mark.tensorflow
 
     def test_takes_strings_and_gives_a_probability_per_label(self, stored: StoredVersion) -> None:
         manifest = stored.manifest
@@ -167,7 +162,7 @@ class TestAPublishedTextModel:
 
 @pytest.mark.parametrize("layer", ["pooling", "lstm", "gru", "conv1d"])
 class TestKerasAndTheFile:
-    pytestmark = training_needed
+    pytestmark = pytest.mark.tensorflow
 
     def test_agree_on_strange_texts(self, layer: str, opinions_csv: Path, tmp_path: Path) -> None:
         """Verification sees the data set's own rows; these are the others. Random weights are as good as any."""
