@@ -16,6 +16,7 @@ from model_store import Store, choose_store
 from service.errors import DeadlineExceeded
 from service.repository import Repository
 from service.runtime.processors import usable_processors
+from service.runtime.session import check_provider
 from service.scheduler.loops import OwningLoop
 from service.settings import Settings
 from service.telemetry import logs
@@ -38,7 +39,13 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
 
 
 async def start(found: Parts) -> None:
-    """Load the models on the loop that will own them; raise `DeadlineExceeded` if it takes too long."""
+    """Load the models on the loop that will own them.
+
+    Raises:
+        ProviderUnavailable: the provider that was asked for is not in this build of onnxruntime.
+        DeadlineExceeded: it takes too long.
+    """
+    check_provider(found.settings.provider)
     seconds = found.settings.load_timeout
     try:
         await asyncio.wait_for(found.repository.start(), seconds)

@@ -55,6 +55,11 @@ class Session:
         return dict(zip(self._names, values, strict=True))
 
 
+def check_provider(provider: str) -> None:
+    """Raise `ProviderUnavailable` if no session can get this provider, whatever the model."""
+    providers.candidates(provider, onnxruntime_build.load().get_available_providers())
+
+
 def _first_that_works(
     onnxruntime: Any, model: bytes, choices: list[list[providers.Provider]], threads: int
 ) -> tuple[Any, str]:

@@ -206,14 +206,15 @@ def test_bad_versions_are_seen_in_the_index_the_log_and_by_store_verify(store: P
     assert reason in verified.stdout
 
 
-def test_a_provider_that_cannot_be_had_is_said_and_nothing_pretends_to_be_ready(store: Path) -> None:
+def test_a_provider_that_this_build_lacks_ends_the_start_with_the_way_out(store: Path) -> None:
     with running(store, wait=False, provider="cuda") as service:
-        entry = wait_for(lambda: service.index().get(("double", 1)), "the index")
-        ready = httpx.get(f"{service.url}/v2/health/ready")
+        code = service.process.wait(30)
+        log = service.log()
 
-    assert entry["state"] == "UNAVAILABLE"
-    assert "provider 'cuda' is not in this build of onnxruntime" in entry["reason"]
-    assert (ready.status_code, ready.json()) == (503, {"ready": False})
+    assert code != 0
+    assert "cannot start: provider 'cuda' is not in this build of onnxruntime" in log
+    assert "install the extra 'gpu' instead" in log
+    assert "Traceback" not in log
 
 
 def test_the_command_predict_asks_a_running_service(store: Path, tmp_path: Path) -> None:
