@@ -35,13 +35,12 @@ from model_store.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
     MODEL_NAME_PATTERN,
+    PUBLISHING_MARK,
     Manifest,
     sha256_of,
 )
 
 LATEST = "latest"
-# A publisher that cannot rename writes this file first and removes it last: readers skip the folder meanwhile.
-PUBLISHING_MARK = ".publishing"
 STAGING_PREFIX = ".staging-"
 LOCK_FILE = ".lock"
 
@@ -127,17 +126,12 @@ class Store:
         return f"Store({str(self.root)!r})"
 
     def models(self) -> list[str]:
-        """List the models that have at least one published version, by name."""
-        return [model for model in self._model_folders() if self.versions(model)]
+        """List the models that have at least one published version, by name; a folder that may not be read has none."""
+        return [model for model in self._model_folders() if self._has_versions(model)]
 
     def versions(self, model: str) -> list[int]:
         """List a model's published versions, oldest first; none for a model that the store lacks."""
-        folder = self.root / check_model_name(model)
-        try:
-            entries = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(int(entry.name) for entry in entries if _is_published(entry))
+        return sorted(int(entry.name) for entry in self._numbered(model) if _is_published(entry))
 
     def all_versions(self) -> Iterator[StoredVersion]:
         """Go through every published version: models by name, versions oldest first."""
@@ -189,15 +183,18 @@ class Store:
             InvalidName: a model's name does not fit a store.
             IncompleteDraft: a file that a manifest names is missing or differs, or two drafts share a name.
             StoreBusy: another publisher held the store for too long.
+            StoreError: the store cannot be written.
         """
         names = [check_model_name(draft.model) for draft in drafts]
         if not names or len(set(names)) < len(names):
             raise IncompleteDraft(f"publish needs one or more models with different names, got {names}")
-        with self._locked():
-            self._remove_dead_stagings()
-            version = 1 + max((self.versions(name) or [0])[-1] for name in names)
-            staged = [self._stage(draft) for draft in drafts]
-            return [self._reveal(folder, name, version) for folder, name in zip(staged, names, strict=True)]
+        try:
+            with self._locked(), self._no_stagings_left():
+                version = 1 + max(self._highest_number(name) for name in names)
+                staged = [self._stage(draft) for draft in drafts]
+                return [self._reveal(folder, name, version) for folder, name in zip(staged, names, strict=True)]
+        except OSError as error:
+            raise StoreError(f"cannot publish into store {str(self.root)!r}: {error}") from None
 
     def verify(self, stored: StoredVersion, checks: Mapping[str, Check] | None = None) -> list[str]:
         """Check one version: its manifest, its digests, its group, then each of `checks`; return what is wrong.
@@ -222,7 +219,29 @@ class Store:
             return []
         except OSError as error:
             raise StoreError(f"store {str(self.root)!r}: {error.strerror}") from None
-        return sorted(entry.name for entry in entries if re.match(MODEL_NAME_PATTERN, entry.name) and entry.is_dir())
+        return sorted(
+            entry.name for entry in entries if re.fullmatch(MODEL_NAME_PATTERN, entry.name) and entry.is_dir()
+        )
+
+    def _has_versions(self, model: str) -> bool:
+        try:
+            return bool(self.versions(model))
+        except StoreError:
+            return False
+
+    def _numbered(self, model: str) -> list[os.DirEntry[str]]:
+        """List whatever bears a version's number in a model's folder, published or not."""
+        try:
+            entries = list(os.scandir(self.root / check_model_name(model)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StoreError(f"model {model!r}: {error.strerror}") from None
+        return [entry for entry in entries if _VERSION.fullmatch(entry.name)]
+
+    def _highest_number(self, model: str) -> int:
+        # A number is taken from the moment that a publisher without rename has begun to write it.
+        return max((int(entry.name) for entry in self._numbered(model)), default=0)
 
     def _stored(self, model: str, version: int) -> StoredVersion:
         return StoredVersion(model, version, self.root / model / str(version))
@@ -254,8 +273,16 @@ class Store:
                     time.sleep(0.02)
             yield
 
-    def _remove_dead_stagings(self) -> None:
-        """Remove what killed publishers left: whoever holds the lock is the only one that stages."""
+    @contextmanager
+    def _no_stagings_left(self) -> Iterator[None]:
+        """Remove what killed publishers left, and what this one leaves if it fails: the lock's holder alone stages."""
+        self._remove_stagings()
+        try:
+            yield
+        finally:
+            self._remove_stagings()
+
+    def _remove_stagings(self) -> None:
         for folder in self.root.glob(f"*/{STAGING_PREFIX}*"):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -263,19 +290,16 @@ class Store:
         """Copy a draft into a hidden folder beside its future place, and write it through to the disk."""
         model_folder = self.root / draft.model
         model_folder.mkdir(exist_ok=True)
+        _sync(self.root)
         staging = model_folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         staging.mkdir()
-        try:
-            for name, expected in draft.manifest.files.items():
-                _copy_checked(draft.folder / name, staging / name, expected)
-            manifest = staging / MANIFEST_FILE
-            manifest.write_text(draft.manifest.to_json(), encoding="utf-8")
-            _sync(manifest)
-            for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-                _sync(folder)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
+        for name, expected in draft.manifest.files.items():
+            _copy_checked(draft.folder / name, staging / name, expected)
+        manifest = staging / MANIFEST_FILE
+        manifest.write_text(draft.manifest.to_json(), encoding="utf-8")
+        _sync(manifest)
+        for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
+            _sync(folder)
         return staging
 
     def _reveal(self, staging: Path, model: str, version: int) -> StoredVersion:
@@ -287,7 +311,7 @@ class Store:
 
 def check_model_name(model: str) -> str:
     """Return the name if a store can hold it, else raise `InvalidName`."""
-    if not re.match(MODEL_NAME_PATTERN, model) or model.endswith("\n"):
+    if not re.fullmatch(MODEL_NAME_PATTERN, model):
         raise InvalidName(
             f"model name {model!r}: expected letters, digits, '.', '_' and '-', starting with a letter or digit, "
             "at most 128 characters"
@@ -303,7 +327,10 @@ def parse_version(version: str | int) -> int:
 
 
 def _is_published(entry: os.DirEntry[str]) -> bool:
-    return bool(_VERSION.fullmatch(entry.name)) and entry.is_dir() and not Path(entry, PUBLISHING_MARK).exists()
+    try:
+        return entry.is_dir() and not Path(entry, PUBLISHING_MARK).exists()
+    except PermissionError:
+        return True  # it is there; its manifest will say that it may not be read
 
 
 def _copy_checked(source: Path, target: Path, expected: str) -> None:
