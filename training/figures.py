@@ -77,7 +77,7 @@ def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> 
     shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    font = 9 if size <= MOST_COUNTED_CLASSES else max(5.0, 9 - size / 12)
+    font = 9 if size <= MOST_COUNTED_CLASSES else max(7.0, 9 - size / 20)
     names = [shown(label) for label in labels]
     longest = max(map(len, names))
     axes.set_xticks(range(size), names, rotation=90 if longest > 2 else 0, fontsize=font)
