@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,7 +107,10 @@ def verify(model: str | None, store_location: str | None) -> None:
         click.echo("the store is empty: nothing to verify")
     bad = 0
     for stored in chosen:
-        problems = opened.verify(stored, checks)
+        try:
+            problems = opened.verify(stored, checks)
+        except ModuleNotFoundError as error:
+            raise click.ClickException(f"cannot verify: {error}") from None
         bad += bool(problems)
         click.echo(f"{'BAD' if problems else 'ok ':3} {stored}")
         for problem in problems:
@@ -195,7 +199,7 @@ def _description(stored: StoredVersion, manifest: Manifest) -> str:
     facts = {
         "model": str(stored),
         "folder": str(stored.path),
-        "created": f"{manifest.created:%Y-%m-%d %H:%M} UTC",
+        "created": f"{manifest.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "digest": f"sha256 {manifest.digest}",
         "recipe": f"{manifest.recipe}, seed {manifest.seed}",
         "parameters": ", ".join(f"{name}={value}" for name, value in manifest.parameters.items()),
