@@ -67,7 +67,7 @@ def create_app(
     found = served or build_parts(settings or Settings.from_env(), registry=registry)
     app = Flask(__name__, template_folder="web/templates")
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
-    app.config["MAX_CONTENT_LENGTH"] = found.settings.max_media_bytes
+    app.config["MAX_CONTENT_LENGTH"] = found.settings.max_binary_bytes
     app.extensions[KEY] = found
     problems.register(app)
     for module in (health, metadata, inference, repository, metrics, pages):

@@ -15,18 +15,18 @@ from a2wsgi import WSGIMiddleware
 
 from service.app import build_parts, create_app, start
 from service.body import BodyReader, ClientLeft, Headers, Message, Receive, announced_length
-from service.codec import oip
 from service.errors import BodyTooLarge, ServiceError
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import CONTENT_TYPE
 from service.web import health, inference, problems
 from service.web.parts import Parts
+from service.web.wire import Answer, Wire
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
-JSON_HEADER = (b"content-type", b"application/json")
+JSON_HEADERS: Headers = [(b"content-type", b"application/json")]
 
 # Threads for what Flask answers: metadata, pages, the friendly route.
 WSGI_THREADS = 8
@@ -37,7 +37,7 @@ class Front:
 
     def __init__(self, settings: Settings) -> None:
         self._parts = build_parts(settings)
-        self._bodies = BodyReader(seconds=settings.body_timeout, budget=4 * settings.max_media_bytes)
+        self._bodies = BodyReader(seconds=settings.body_timeout, budget=4 * settings.max_binary_bytes)
         app: Any = create_app(served=self._parts)
         self._flask: Any = WSGIMiddleware(app, workers=WSGI_THREADS)
 
@@ -79,34 +79,36 @@ class Front:
         except ClientLeft:
             return
         except ServiceError as error:
-            headers = [(name.lower().encode(), value.encode()) for name, value in problems.headers_of(error).items()]
+            headers = [(b"content-type", problems.JSON.encode()), *_as_bytes(problems.headers_of(error).items())]
             if isinstance(error, BodyTooLarge) and error.unread:
                 headers.append((b"connection", b"close"))
             await _answer(send, problems.body_of(str(error)), problems.status_of(error), headers=headers)
 
     async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        target = infer_target(path)
-        limit = self._parts.settings.max_json_bytes if target else self._parts.settings.max_media_bytes
-        announced = announced_length(scope["headers"])
-        await self._bodies.refuse_too_large(scope["headers"], receive, announced=announced, limit=limit)
+        headers: Headers = scope["headers"]
+        settings, target, wire = self._parts.settings, infer_target(path), Wire.from_headers(headers)
+        limit = wire.limit(settings) if target else settings.max_binary_bytes
+        announced = announced_length(headers)
+        await self._bodies.refuse_too_large(headers, receive, announced=announced, limit=limit)
         self._bodies.reserve(announced)
         try:
             body = await self._bodies.read(receive, limit=limit)
             if target:
-                await _answer(send, await self._infer(*target, scope["headers"], body))
+                answer = await self._infer(*target, wire, body)
+                await _answer(send, answer.body, headers=_as_bytes(answer.headers))
             else:
                 await self._flask(scope, _replay(body, receive), send)
         finally:
             self._bodies.release(announced)
 
-    async def _infer(self, name: str, version: str | None, headers: Headers, body: bytes) -> bytes:
+    async def _infer(self, name: str, version: str | None, wire: Wire, body: bytes) -> Answer:
         found, started = self._parts, time.monotonic()
         try:
-            inference.check_protocol_headers(lambda wanted: _header(headers, wanted))
             model = found.repository.get(name, version)
-            asked = oip.decode_request(body, model.signature)
-            outputs = await model.predict(asked.inputs, timeout=found.settings.request_timeout)
-            answer = inference.encode(asked, outputs, model)
+            asked = wire.decode(body, model, found.settings)
+            timeout = inference.deadline(asked, found.settings)
+            outputs = await model.predict(asked.inputs, timeout=timeout, priority=asked.priority)
+            answer = wire.encode(asked, outputs, model)
         except ServiceError as error:
             inference.count_failure(found, error, name, version)
             raise
@@ -120,7 +122,7 @@ class Front:
             await _answer(send, *health.ready_answer(self._parts.repository))
         elif scope["method"] == "GET" and path == "/metrics":
             text = await asyncio.to_thread(self._parts.metrics.text)
-            await _answer(send, text, content_type=(b"content-type", CONTENT_TYPE.encode()))
+            await _answer(send, text, headers=[(b"content-type", CONTENT_TYPE.encode())])
         else:
             body = await self._bodies.read(receive, limit=self._parts.settings.max_json_bytes)
             await self._flask(scope, _replay(body, receive), send)
@@ -136,9 +138,8 @@ def infer_target(path: str) -> tuple[str, str | None] | None:
     return None
 
 
-def _header(headers: Iterable[tuple[bytes, bytes]], wanted: str) -> str | None:
-    name = wanted.lower().encode()
-    return next((value.decode("latin-1") for found, value in headers if found == name), None)
+def _as_bytes(headers: Iterable[tuple[str, str]]) -> Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
@@ -151,16 +152,9 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _answer(
-    send: Send,
-    body: bytes,
-    status: int = 200,
-    *,
-    content_type: tuple[bytes, bytes] = JSON_HEADER,
-    headers: Iterable[tuple[bytes, bytes]] = (),
-) -> None:
+async def _answer(send: Send, body: bytes, status: int = 200, *, headers: Headers = JSON_HEADERS) -> None:
     length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": status, "headers": [content_type, length, *headers]})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 from model_store import Manifest, StoredVersion, StoreError
 from service.errors import ModelRefused, ServiceError
@@ -29,9 +30,14 @@ class LiveModel:
     metrics: VersionMetrics
     executor: ThreadPoolExecutor
 
-    async def predict(self, inputs: Arrays, *, timeout: float) -> Arrays:
+    @cached_property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Output name → names of the entries of its last dimension, where the manifest has them."""
+        return {spec.name: spec.labels for spec in self.manifest.outputs if spec.labels is not None}
+
+    async def predict(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:
         """Compute all outputs for checked inputs, batched with other requests; see `Batcher.submit`."""
-        return await self.batcher.submit(inputs, timeout=timeout)
+        return await self.batcher.submit(inputs, timeout=timeout, priority=priority)
 
     def close(self) -> None:
         """Let go of the thread; what it runs is finished first."""

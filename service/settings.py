@@ -41,7 +41,7 @@ class Settings:
     max_queue_rows: Annotated[int, "Rows that may wait per model; more are answered 429.", range(1, 10**9)] = 8192
     max_queue_bytes: Annotated[int, "Bytes of tensors that may wait per model.", range(1, 2**40)] = 512 * 2**20
     max_json_bytes: Annotated[int, "Largest JSON or text body.", range(1, 2**40)] = 16 * 2**20
-    max_media_bytes: Annotated[int, "Largest picture or other binary body.", range(1, 2**40)] = 256 * 2**20
+    max_binary_bytes: Annotated[int, "Largest body with binary tensors, or picture.", range(1, 2**40)] = 256 * 2**20
     request_timeout: Annotated[float, "Longest wait of a request, from its arrival; then it is answered 504."] = 60.0
     body_timeout: Annotated[float, "Longest wait for a request's body; then it is answered 408."] = 60.0
     load_timeout: Annotated[float, "Longest time that all models together may take to load at start."] = 600.0

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_store import Manifest
 from model_store.manifest import ImageFormat, InputSpec, OutputSpec
-from service.codec.oip import tensor_from_json
+from service.codec.json_tensors import tensor_from_json
 from service.errors import MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
 from service.tensors import DATATYPES, Array, Arrays, TensorSpec
 

@@ -1,67 +1,129 @@
-"""The Open Inference Protocol V2 over JSON: inference requests and responses.
+"""The Open Inference Protocol V2: inference requests, as JSON and with binary tensors.
 
-Source: Open Inference Protocol, REST specification, "Inference Request JSON Object" and "Inference Response JSON
-Object". Tensor data may be nested or flat, in row-major order.
+Source: Open Inference Protocol, REST specification, "Inference Request JSON Object"; Triton Inference Server,
+protocol extensions "binary tensor data", "classification" and "schedule policy". JSON data may be nested or flat,
+in row-major order.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import orjson
 
-from service.errors import MalformedBody, UnrepresentableOutput, WrongTensor
-from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, TensorSpec
+from service.codec.binary import tensor_from_bytes
+from service.codec.json_tensors import tensor_from_json
+from service.errors import BodyTooLarge, MalformedBody, WrongTensor
+from service.tensors import NUMPY_DTYPES, Array, Signature, TensorSpec
 
 # The protocol lets a server leave out what JSON cannot carry well; Triton and KServe refuse these too.
 NOT_IN_JSON = frozenset({"FP16"})
 
-_KINDS = {"BOOL": "b", "FP32": "fiu", "FP64": "fiu"}
+
+@dataclass(frozen=True, slots=True)
+class RequestedOutput:
+    """An output to send back: as bytes or as JSON; with `classes` only its so many best entries, as strings."""
+
+    name: str
+    binary: bool = False
+    classes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class InferenceRequest:
-    """A decoded request: arrays by input name, and the outputs to send back, in the order asked for."""
+    """A decoded request: arrays by input name, and the outputs to send back, in the order asked for.
+
+    `timeout` is in seconds, `priority` 0 for the default and 1 for the highest.
+    """
 
     inputs: dict[str, Array]
-    outputs: tuple[str, ...]
+    outputs: tuple[RequestedOutput, ...]
     id: str | None = None
+    timeout: float | None = None
+    priority: int = 0
 
 
-def decode_request(body: bytes, signature: Signature) -> InferenceRequest:
-    """Decode a JSON inference request for a model.
+def decode_request(
+    body: bytes, signature: Signature, *, header_length: str | None = None, max_header_length: int = sys.maxsize
+) -> InferenceRequest:
+    """Decode an inference request for a model.
+
+    Args:
+        body: JSON, or JSON followed by the binary tensors, or one tensor's bytes alone.
+        signature: what the model takes and gives.
+        header_length: the header Inference-Header-Content-Length: how many bytes of JSON come first; 0 for none.
+        max_header_length: how many there may be.
 
     Raises:
-        MalformedBody: the body is not JSON, or not a request; the message names the field.
+        MalformedBody: the body is not a request; the message names the field.
         WrongTensor: a tensor does not fit the model; the message names the tensor, and what was expected.
+        BodyTooLarge: the JSON before the binary tensors is too long.
     """
-    message = _object(_parse(body), "the body")
+    if header_length is None:
+        return _decode(body, memoryview(b""), signature)
+    length = _header_length(header_length, len(body))
+    if length > max_header_length:
+        raise BodyTooLarge(max_header_length)
+    if length == 0:
+        return _raw_request(body, signature)
+    return _decode(body[:length], memoryview(body)[length:], signature)
+
+
+def _header_length(text: str, size: int) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 18 or int(text) > size:
+        raise MalformedBody(f"Inference-Header-Content-Length: expected a number from 0 to {size}, received {text!r}")
+    return int(text)
+
+
+def _raw_request(body: bytes, signature: Signature) -> InferenceRequest:
+    """Read a body that is one tensor's bytes: a batch of one row for a model with one input."""
+    if len(signature.inputs) != 1:
+        raise MalformedBody(f"a raw body is one tensor, but this model has {len(signature.inputs)} inputs")
+    (spec,) = signature.inputs
+    shape = _raw_shape(spec, len(body))
+    if spec.datatype == "BYTES":
+        # The body is the string itself, without a length before it.
+        framed = len(body).to_bytes(4, "little") + body
+        array = tensor_from_bytes(memoryview(framed), shape, spec)
+    else:
+        array = tensor_from_bytes(memoryview(body), shape, spec)
+    return InferenceRequest({spec.name: array}, tuple(RequestedOutput(o.name, binary=True) for o in signature.outputs))
+
+
+def _raw_shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
+    """Fill in a raw tensor's shape: one row, and at most one other open dimension, from the number of bytes."""
+    if spec.datatype == "BYTES":
+        if any(length not in (None, 1) for length in spec.shape):
+            raise MalformedBody(f"a raw body is one string, but input {spec.name!r} has shape {spec.wire_shape}")
+        return (1,) * len(spec.shape)
+    row = (1, *spec.shape[1:]) if spec.shape[:1] == (None,) else spec.shape
+    known = math.prod(length for length in row if length is not None)
+    if row.count(None) > 1:
+        raise MalformedBody(f"a raw body cannot say the shape of input {spec.name!r}: {spec.wire_shape}")
+    rest = size // max(1, known * NUMPY_DTYPES[spec.datatype].itemsize)
+    return tuple(rest if length is None else length for length in row)
+
+
+def _decode(header: bytes, blobs: memoryview, signature: Signature) -> InferenceRequest:
+    message = _object(_parse(header), "the body")
     identifier = message.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise MalformedBody(f"id: expected a string, received {_kind(identifier)}")
-    _refuse_binary(message, "binary_data_output")
-    inputs = _decode_inputs(message.get("inputs"), signature)
+    parameters = _parameters(message, "parameters")
+    inputs = _decode_inputs(message.get("inputs"), blobs, signature)
     signature.check(inputs)
-    return InferenceRequest(inputs, _requested_outputs(message.get("outputs"), signature), identifier)
-
-
-def encode_response(
-    outputs: Arrays, signature: Signature, *, request: InferenceRequest, model_name: str, model_version: int
-) -> bytes:
-    """Encode the outputs that were asked for, flat, as a JSON inference response.
-
-    Raises:
-        UnrepresentableOutput: an output holds NaN or Infinity, or has a datatype that JSON cannot carry.
-    """
-    response: dict[str, Any] = {"model_name": model_name, "model_version": str(model_version)}
-    if request.id is not None:
-        response["id"] = request.id
-    datatypes = {spec.name: spec.datatype for spec in signature.outputs}
-    response["outputs"] = [_encode_output(name, datatypes[name], outputs[name]) for name in request.outputs]
-    return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+    binary = _boolean(parameters, "binary_data_output", "parameters")
+    return InferenceRequest(
+        inputs,
+        _requested_outputs(message.get("outputs"), signature, binary=binary),
+        identifier,
+        _timeout(parameters),
+        _whole(parameters, "priority", "parameters"),
+    )
 
 
 def _parse(body: bytes) -> Any:
@@ -77,17 +139,36 @@ def _object(value: Any, field: str) -> dict[str, Any]:
     return value
 
 
-def _refuse_binary(holder: dict[str, Any], parameter: str) -> None:
-    parameters = _object(holder.get("parameters", {}), "parameters")
-    if parameters.get(parameter):
-        raise MalformedBody(f"parameters.{parameter}: binary tensors are not supported, send and ask for JSON data")
+def _parameters(holder: dict[str, Any], field: str) -> dict[str, Any]:
+    return _object(holder.get("parameters", {}), field)
 
 
-def _decode_inputs(entries: Any, signature: Signature) -> dict[str, Array]:
+def _boolean(parameters: dict[str, Any], name: str, field: str) -> bool:
+    value = parameters.get(name, False)
+    if not isinstance(value, bool):
+        raise MalformedBody(f"{field}.{name}: expected a boolean, received {_kind(value)}")
+    return value
+
+
+def _whole(parameters: dict[str, Any], name: str, field: str) -> int:
+    value = parameters.get(name, 0)
+    if type(value) is not int or value < 0:
+        raise MalformedBody(f"{field}.{name}: expected a whole number from 0, received {_kind(value)}")
+    return value
+
+
+def _timeout(parameters: dict[str, Any]) -> float | None:
+    """Read the request's `timeout`, in microseconds as the schedule policy extension has it; 0 for none."""
+    microseconds = _whole(parameters, "timeout", "parameters")
+    return microseconds / 1e6 if microseconds else None
+
+
+def _decode_inputs(entries: Any, blobs: memoryview, signature: Signature) -> dict[str, Array]:
     if not isinstance(entries, list) or not entries:
         raise MalformedBody(f"inputs: expected a list of one or more tensors, received {_kind(entries)}")
     specs = {spec.name: spec for spec in signature.inputs}
     inputs: dict[str, Array] = {}
+    position = 0
     for index, value in enumerate(entries):
         entry = _object(value, f"inputs[{index}]")
         name = entry.get("name")
@@ -97,26 +178,54 @@ def _decode_inputs(entries: Any, signature: Signature) -> dict[str, Array]:
             raise WrongTensor(f"unknown input {name!r}; the model takes: {', '.join(specs)}")
         if name in inputs:
             raise WrongTensor(f"input {name!r} was sent twice")
-        _refuse_binary(entry, "binary_data_size")
-        inputs[name] = _decode_tensor(entry, specs[name])
+        shape = _checked_shape(entry, specs[name])
+        size = _binary_size(entry, name, left=len(blobs) - position)
+        if size is None:
+            inputs[name] = _json_tensor(entry, shape, specs[name])
+        else:
+            inputs[name] = tensor_from_bytes(blobs[position : position + size], shape, specs[name])
+            position += size
+    if position != len(blobs):
+        raise MalformedBody(f"{len(blobs) - position} bytes follow the binary tensors that the inputs announce")
     return inputs
 
 
-def _decode_tensor(entry: dict[str, Any], spec: TensorSpec) -> Array:
+def _checked_shape(entry: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
     shape, datatype = _shape(entry.get("shape"), spec.name), entry.get("datatype")
     if datatype != spec.datatype:
         raise WrongTensor(f"input {spec.name!r}: expected datatype {spec.datatype}, received {datatype}")
-    if datatype in NOT_IN_JSON:
-        raise WrongTensor(f"input {spec.name!r}: datatype {datatype} cannot be sent as JSON")
     if not spec.accepts(shape):
         raise WrongTensor(f"input {spec.name!r}: expected shape {spec.wire_shape}, received {list(shape)}")
+    return shape
+
+
+def _binary_size(entry: dict[str, Any], name: str, *, left: int) -> int | None:
+    """Read how many bytes of the body are this tensor; None for a tensor in JSON."""
+    parameters = _parameters(entry, f"input {name!r}: parameters")
+    if "binary_data_size" not in parameters:
+        return None
+    size = parameters["binary_data_size"]
+    if type(size) is not int or size < 0:
+        raise MalformedBody(f"input {name!r}: binary_data_size: expected a whole number from 0, received {_kind(size)}")
+    if size > left:
+        raise MalformedBody(
+            f"input {name!r}: binary_data_size is {size}, but {left} bytes are left behind the JSON; "
+            "is the header Inference-Header-Content-Length right?"
+        )
+    return size
+
+
+def _json_tensor(entry: dict[str, Any], shape: tuple[int, ...], spec: TensorSpec) -> Array:
+    if spec.datatype in NOT_IN_JSON:
+        raise WrongTensor(f"input {spec.name!r}: datatype {spec.datatype} cannot be sent as JSON, send binary data")
     if "data" not in entry:
         raise MalformedBody(f"input {spec.name!r}: data is missing")
     data = entry["data"]
     array = tensor_from_json(data if isinstance(data, list) else [data], spec)
-    if array.shape != shape and (array.ndim != 1 or array.size != _count(shape)):
+    count = math.prod(shape)
+    if array.shape != shape and (array.ndim != 1 or array.size != count):
         raise WrongTensor(
-            f"input {spec.name!r}: shape {list(shape)} needs {_count(shape)} values, flat or nested so; "
+            f"input {spec.name!r}: shape {list(shape)} needs {count} values, flat or nested so; "
             f"data has shape {list(array.shape)}"
         )
     return array.reshape(shape)
@@ -128,103 +237,26 @@ def _shape(value: Any, name: str) -> tuple[int, ...]:
     return tuple(value)
 
 
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
-    """Make an array of the input's datatype from (nested) lists; refuse whatever would change a value in silence.
-
-    Raises:
-        WrongTensor: ragged lists, values of another kind, or values outside the datatype's range.
-    """
-    if spec.datatype == "BYTES":
-        return _strings(data, spec.name)
-    try:
-        found = np.asarray(data)
-    except (ValueError, OverflowError):
-        raise WrongTensor(f"input {spec.name!r}: data is ragged: its lists differ in length or depth") from None
-    wanted = NUMPY_DTYPES[spec.datatype]
-    if found.dtype.kind not in _KINDS.get(spec.datatype, "iu"):
-        raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, {_what_else(found)}")
-    return _cast(found, wanted, spec)
-
-
-def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
-    if found.dtype == wanted:
-        return found
-    if wanted.kind in "iu":
-        limits = np.iinfo(wanted)
-        if found.min() < limits.min or found.max() > limits.max:
-            raise WrongTensor(
-                f"input {spec.name!r}: {spec.datatype} holds {limits.min} to {limits.max}, "
-                f"received {found.min()} to {found.max()}"
-            )
-        return found.astype(wanted)
-    with np.errstate(over="ignore"):
-        cast = found.astype(wanted)
-    if not np.isfinite(cast).all():
-        raise WrongTensor(f"input {spec.name!r}: a value is too large for {spec.datatype}")
-    return cast
-
-
-def _what_else(found: Array) -> str:
-    kinds = {"b": "booleans", "f": "fractions", "U": "strings, or strings among them", "i": "numbers", "u": "numbers"}
-    if found.size == 0:
-        return "received none"
-    return f"received {kinds.get(found.dtype.kind, 'null, objects or numbers beyond 64 bits')}"
-
-
-def _strings(data: list[Any], name: str) -> Array:
-    found = _object_array(data, name)
-    if not all(type(value) is str for value in found.ravel()):
-        raise WrongTensor(f"input {name!r}: expected strings, or rectangular lists of strings")
-    return found
-
-
-def _object_array(data: list[Any], name: str) -> Array:
-    if not any(isinstance(value, list) for value in data):
-        array = np.empty(len(data), object)
-        array[:] = data
-        return array
-    try:
-        return np.array(data, dtype=object)
-    except ValueError:
-        raise WrongTensor(f"input {name!r}: data is ragged: its lists differ in length or depth") from None
-
-
-def _requested_outputs(entries: Any, signature: Signature) -> tuple[str, ...]:
+def _requested_outputs(entries: Any, signature: Signature, *, binary: bool) -> tuple[RequestedOutput, ...]:
     known = tuple(spec.name for spec in signature.outputs)
     if entries is None or entries == []:
-        return known
+        return tuple(RequestedOutput(name, binary) for name in known)
     if not isinstance(entries, list):
         raise MalformedBody(f"outputs: expected a list, received {_kind(entries)}")
-    return tuple(_requested_output(_object(entry, f"outputs[{i}]"), known) for i, entry in enumerate(entries))
+    return tuple(
+        _requested_output(_object(entry, f"outputs[{index}]"), known, binary=binary)
+        for index, entry in enumerate(entries)
+    )
 
 
-def _requested_output(entry: dict[str, Any], known: Sequence[str]) -> str:
+def _requested_output(entry: dict[str, Any], known: Sequence[str], *, binary: bool) -> RequestedOutput:
     name = entry.get("name")
     if not isinstance(name, str) or name not in known:
         raise WrongTensor(f"unknown output {name!r}; the model gives: {', '.join(known)}")
-    _refuse_binary(entry, "binary_data")
-    if "classification" in entry.get("parameters", {}):
-        raise MalformedBody(f"output {name!r}: the classification extension is not supported")
-    return name
-
-
-def _encode_output(name: str, datatype: str, array: Array) -> dict[str, Any]:
-    if datatype in NOT_IN_JSON:
-        raise UnrepresentableOutput(f"output {name!r}: datatype {datatype} cannot be sent as JSON")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argwhere(~np.isfinite(array))[0][0]) if array.ndim else 0
-        raise UnrepresentableOutput(
-            f"output {name!r}: row {row} holds NaN or Infinity, which JSON cannot carry; look at that row's inputs"
-        )
-    data = array.ravel().tolist() if array.dtype == object else np.ascontiguousarray(array).ravel()
-    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
+    field = f"output {name!r}: parameters"
+    parameters = _parameters(entry, field)
+    chosen = _boolean(parameters, "binary_data", field) if "binary_data" in parameters else binary
+    return RequestedOutput(name, chosen, _whole(parameters, "classification", field))
 
 
 def _kind(value: Any) -> str:

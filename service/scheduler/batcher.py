@@ -8,6 +8,7 @@ Requests that arrive in one turn of the loop become one batch; while a batch run
 from __future__ import annotations
 
 import asyncio
+import bisect
 import math
 import time
 from collections import deque
@@ -56,6 +57,7 @@ class _Ticket:
     key: Hashable
     arrival: float
     deadline: float
+    rank: int
     answer: asyncio.Future[Outputs]
 
     @property
@@ -110,12 +112,13 @@ class Batcher:
         """Whether nothing waits and nothing runs."""
         return not self._queue and not self._running
 
-    async def submit(self, inputs: Arrays, *, timeout: float) -> Outputs:
+    async def submit(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> Outputs:
         """Compute the outputs of one request, together with others' rows.
 
         Args:
             inputs: arrays whose first dimension is the batch (if the model is batched), all of equal length.
             timeout: seconds from now after which the request is not run any more.
+            priority: 1 goes before 2, and so on; 0, the default, comes after all of them.
 
         Raises:
             QueueFull: too many rows or bytes wait already.
@@ -127,14 +130,14 @@ class Batcher:
         self._check_room(rows, size)
         now = self._clock()
         if rows <= self._limits.max_batch_size or not self._batched:
-            return await self._enqueue(inputs, rows, size, now, now + timeout)
-        return await self._submit_in_pieces(inputs, rows, now, now + timeout)
+            return await self._enqueue(inputs, rows, size, now, now + timeout, priority)
+        return await self._submit_in_pieces(inputs, rows, now, now + timeout, priority)
 
-    async def _submit_in_pieces(self, inputs: Arrays, rows: int, now: float, deadline: float) -> Outputs:
+    async def _submit_in_pieces(self, inputs: Arrays, rows: int, now: float, deadline: float, priority: int) -> Outputs:
         answers = []
         for cut in policy.pieces(rows, self._limits.max_batch_size):
             piece = {name: array[cut] for name, array in inputs.items()}
-            answers.append(self._enqueue(piece, rows_of(piece), bytes_of(piece), now, deadline))
+            answers.append(self._enqueue(piece, rows_of(piece), bytes_of(piece), now, deadline, priority))
         try:
             parts = await asyncio.gather(*answers)
         finally:
@@ -163,9 +166,17 @@ class Batcher:
         expected = self._predict_seconds(batch) * math.ceil(self._waiting_rows / batch)
         return max(1, math.ceil(expected)) if math.isfinite(expected) else 1
 
-    def _enqueue(self, inputs: Arrays, rows: int, size: int, now: float, deadline: float) -> asyncio.Future[Outputs]:
+    def _enqueue(
+        self, inputs: Arrays, rows: int, size: int, now: float, deadline: float, priority: int
+    ) -> asyncio.Future[Outputs]:
         answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Ticket(inputs, rows, size, self._key(inputs), now, deadline, answer))
+        rank = priority or policy.LAST
+        ticket = _Ticket(inputs, rows, size, self._key(inputs), now, deadline, rank, answer)
+        if self._queue and self._queue[-1].rank > rank:
+            # The queue stands in the order in which it is to run.
+            self._queue.insert(bisect.bisect_right(self._queue, rank, key=lambda waiting: waiting.rank), ticket)
+        else:
+            self._queue.append(ticket)
         self._waiting_rows += rows
         self._waiting_bytes += size
         self._wake()

@@ -6,6 +6,9 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+# The rank of a request without a priority: after all that have one.
+LAST = 2**63
+
 
 class Waiting(Protocol):
     """What the policy looks at in a waiting request."""
@@ -30,11 +33,12 @@ class Plan:
 
 
 def plan(queue: Iterable[Waiting], *, now: float, max_batch_size: int) -> Plan:
-    """Choose the next batch: the oldest request that is not too late, and all that fit beside it.
+    """Choose the next batch: the first request that is not too late, and all that fit beside it.
 
-    The oldest always runs, so none starves; those behind it join in order while their rows fit, passing over
-    those of another key. Work-conserving: nothing waits for company. `now` and deadlines are on one clock, in
-    seconds; batches hold at most `max_batch_size` rows (a single request may be larger).
+    The first always runs; those behind it join in order while their rows fit, passing over those of another key.
+    Work-conserving: nothing waits for company. The queue stands in the order in which it is to run. `now` and
+    deadlines are on one clock, in seconds; batches hold at most `max_batch_size` rows (a single request may be
+    larger).
     """
     chosen: list[int] = []
     expired: list[int] = []

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, request
 
-from service.codec import media, oip
-from service.errors import BodyTooLarge, NotFound, ServiceError, UnsupportedMedia
+from service.codec import media
+from service.codec.oip import InferenceRequest
+from service.errors import BodyTooLarge, NotFound, ServiceError
 from service.live_model import LiveModel
+from service.settings import Settings
 from service.tensors import Arrays
 from service.web.parts import Parts, parts
-from service.web.problems import JSON
+from service.web.wire import Answer, Wire
 
 blueprint = Blueprint("inference", __name__)
 
@@ -24,46 +26,38 @@ DISCARD_BYTES = 64 * 2**20
 @blueprint.post("/v2/models/<name>/versions/<version>/infer")
 def infer(name: str, version: str | None = None) -> Response:
     """Answer an inference request of the Open Inference Protocol V2."""
-    body = _body(parts().settings.max_json_bytes)
-    check_protocol_headers(request.headers.get)
+    settings, wire = parts().settings, _wire()
+    body = _body(wire.limit(settings))
 
-    def answer(model: LiveModel) -> bytes:
-        asked = oip.decode_request(body, model.signature)
-        return encode(asked, _predict(model, asked.inputs), model)
+    def answer(model: LiveModel) -> Answer:
+        asked = wire.decode(body, model, settings)
+        outputs = _predict(model, asked.inputs, timeout=deadline(asked, settings), priority=asked.priority)
+        return wire.encode(asked, outputs, model)
 
-    return Response(_counted(name, version, answer), mimetype=JSON)
+    return _counted(name, version, answer)
 
 
 @blueprint.post("/v2/models/<name>/predict")
 @blueprint.post("/v2/models/<name>/versions/<version>/predict")
 def predict(name: str, version: str | None = None) -> Response:
     """Answer what people send by hand: a picture, CSV rows, lines of text, or `{"inputs": …}`."""
-    body = _body(parts().settings.max_media_bytes)
+    settings, wire = parts().settings, _wire()
+    body = wire.plain(_body(settings.max_binary_bytes), settings)
     content_type = request.content_type or ""
 
-    def answer(model: LiveModel) -> bytes:
+    def answer(model: LiveModel) -> Answer:
         inputs = media.decode(body, content_type, model.manifest)
         model.signature.check(inputs)
-        outputs = _predict(model, inputs)
-        return media.encode(outputs, model.manifest, model_name=model.name, model_version=model.version)
+        outputs = _predict(model, inputs, timeout=settings.request_timeout)
+        encoded = media.encode(outputs, model.manifest, model_name=model.name, model_version=model.version)
+        return wire.compressed(Answer(encoded))
 
-    return Response(_counted(name, version, answer), mimetype=JSON)
-
-
-def check_protocol_headers(header: Callable[[str], str | None]) -> None:
-    """Raise `UnsupportedMedia` for what a request's headers announce and this server does not read."""
-    encoding = header("Content-Encoding")
-    if encoding and encoding.lower() != "identity":
-        raise UnsupportedMedia(f"content encoding {encoding!r} is not supported, send the body as it is")
-    if header("Inference-Header-Content-Length"):
-        raise UnsupportedMedia("binary tensors are not supported, send the tensors as JSON")
+    return _counted(name, version, answer)
 
 
-def encode(asked: oip.InferenceRequest, outputs: Arrays, model: LiveModel) -> bytes:
-    """Encode a model's outputs as the protocol's response."""
-    return oip.encode_response(
-        outputs, model.signature, request=asked, model_name=model.name, model_version=model.version
-    )
+def deadline(asked: InferenceRequest, settings: Settings) -> float:
+    """Return how many seconds a request may take: its own `timeout`, but never more than the service allows."""
+    return min(asked.timeout or settings.request_timeout, settings.request_timeout)
 
 
 def count_failure(found: Parts, error: ServiceError, name: str, version: str | None) -> None:
@@ -72,23 +66,27 @@ def count_failure(found: Parts, error: ServiceError, name: str, version: str | N
     found.metrics.count_error(type(error).__name__, model=name if known else "", version=version or "" if known else "")
 
 
-def _counted(name: str, version: str | None, answer: Callable[[LiveModel], bytes]) -> bytes:
+def _counted(name: str, version: str | None, answer: Callable[[LiveModel], Answer]) -> Response:
     found, started = parts(), time.monotonic()
     try:
         model = found.repository.get(name, version)
-        body = answer(model)
+        made = answer(model)
     except ServiceError as error:
         count_failure(found, error, name, version)
         raise
     model.metrics.answered(time.monotonic() - started)
-    return body
+    return Response(made.body, headers=list(made.headers))
 
 
-def _predict(model: LiveModel, inputs: Arrays) -> Arrays:
-    found = parts()
-    timeout = found.settings.request_timeout
+def _predict(model: LiveModel, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:
     # The batcher answers 504 itself; the margin only bounds a loop that does not answer at all.
-    return found.loop.call(model.predict(inputs, timeout=timeout), timeout=timeout + 5)
+    return parts().loop.call(model.predict(inputs, timeout=timeout, priority=priority), timeout=timeout + 5)
+
+
+def _wire() -> Wire:
+    return Wire.from_headers(
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers
+    )
 
 
 def _body(limit: int) -> bytes:

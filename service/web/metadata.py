@@ -18,7 +18,7 @@ blueprint = Blueprint("metadata", __name__)
 SERVER_NAME = "ovenbird"
 PLATFORM = "onnx_onnxv1"
 # Exactly the protocol's extensions that are supported in full.
-EXTENSIONS: tuple[str, ...] = ()
+EXTENSIONS = ("binary_tensor_data", "classification", "schedule_policy")
 
 
 @blueprint.get("/v2")

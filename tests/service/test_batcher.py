@@ -220,6 +220,31 @@ def test_what_waits_too_long_is_answered_while_the_model_still_runs_and_is_never
     assert seen == [1, 3]
 
 
+def test_requests_with_a_priority_go_first_and_those_without_last_each_in_their_order() -> None:
+    go_on, seen = threading.Event(), []
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        seen.extend(inputs["x"].ravel().tolist())
+        assert go_on.wait(5)
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> None:
+        running = asyncio.create_task(batcher.submit(rows(0), timeout=5))
+        await asyncio.sleep(0.01)
+        priorities = [0, 2, 1, 0, 2, 1]
+        waiting = [
+            asyncio.create_task(batcher.submit(rows(number), timeout=5, priority=priority))
+            for number, priority in enumerate(priorities, 1)
+        ]
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(running, *waiting)
+
+    with_batcher(work, run, max_batch_size=1, **IN_THREAD)
+
+    assert seen == [0, 3, 6, 2, 5, 1, 4]
+
+
 def test_a_run_that_takes_too_long_does_not_hold_its_request_for_ever() -> None:
     go_on = threading.Event()
 

@@ -16,7 +16,7 @@ from service_process import RunningService, affine_body, running
 
 @pytest.fixture(scope="module")
 def front(tiny_store: Path) -> Iterator[RunningService]:
-    with running(tiny_store, body_timeout=1, max_json_bytes=100_000, max_media_bytes=200_000) as service:
+    with running(tiny_store, body_timeout=1, max_json_bytes=100_000, max_binary_bytes=200_000) as service:
         yield service
 
 

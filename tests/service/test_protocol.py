@@ -19,11 +19,11 @@ def test_live_and_ready_answer_with_the_bodies_that_clients_read(client: httpx.C
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
-def test_server_metadata_names_the_server_and_claims_no_extension_it_lacks(client: httpx.Client, path: str) -> None:
+def test_server_metadata_names_the_server_and_the_extensions_that_it_has(client: httpx.Client, path: str) -> None:
     assert client.get(path).json() == {
         "name": "ovenbird",
         "version": importlib.metadata.version("ovenbird"),
-        "extensions": [],
+        "extensions": ["binary_tensor_data", "classification", "schedule_policy"],
     }
 
 

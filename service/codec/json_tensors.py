@@ -1,0 +1,74 @@
+"""Tensors as (nested) JSON lists: what is not exactly representable is refused, never changed in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from service.errors import WrongTensor
+from service.tensors import NUMPY_DTYPES, Array, TensorSpec
+
+# NumPy's kinds of what the JSON may hold, by datatype; whole numbers for the others.
+_KINDS = {"BOOL": "b", "FP16": "fiu", "FP32": "fiu", "FP64": "fiu"}
+
+
+def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
+    """Make an array of the input's datatype from (nested) lists; refuse whatever would change a value in silence.
+
+    Raises:
+        WrongTensor: ragged lists, values of another kind, or values outside the datatype's range.
+    """
+    if spec.datatype == "BYTES":
+        return _strings(data, spec.name)
+    try:
+        found = np.asarray(data)
+    except (ValueError, OverflowError):
+        raise WrongTensor(f"input {spec.name!r}: data is ragged: its lists differ in length or depth") from None
+    wanted = NUMPY_DTYPES[spec.datatype]
+    if found.dtype.kind not in _KINDS.get(spec.datatype, "iu"):
+        raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, {_what_else(found)}")
+    return _cast(found, wanted, spec)
+
+
+def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
+    if found.dtype == wanted:
+        return found
+    if wanted.kind in "iu":
+        limits = np.iinfo(wanted)
+        if found.min() < limits.min or found.max() > limits.max:
+            raise WrongTensor(
+                f"input {spec.name!r}: {spec.datatype} holds {limits.min} to {limits.max}, "
+                f"received {found.min()} to {found.max()}"
+            )
+        return found.astype(wanted)
+    with np.errstate(over="ignore"):
+        cast = found.astype(wanted)
+    if not np.isfinite(cast).all():
+        raise WrongTensor(f"input {spec.name!r}: a value is too large for {spec.datatype}")
+    return cast
+
+
+def _what_else(found: Array) -> str:
+    kinds = {"b": "booleans", "f": "fractions", "U": "strings, or strings among them", "i": "numbers", "u": "numbers"}
+    if found.size == 0:
+        return "received none"
+    return f"received {kinds.get(found.dtype.kind, 'null, objects or numbers beyond 64 bits')}"
+
+
+def _strings(data: list[Any], name: str) -> Array:
+    found = _object_array(data, name)
+    if not all(type(value) is str for value in found.ravel()):
+        raise WrongTensor(f"input {name!r}: expected strings, or rectangular lists of strings")
+    return found
+
+
+def _object_array(data: list[Any], name: str) -> Array:
+    if not any(isinstance(value, list) for value in data):
+        array = np.empty(len(data), object)
+        array[:] = data
+        return array
+    try:
+        return np.array(data, dtype=object)
+    except ValueError:
+        raise WrongTensor(f"input {name!r}: data is ragged: its lists differ in length or depth") from None
