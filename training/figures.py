@@ -49,7 +49,7 @@ def save(figure: Figure, path: Path) -> None:
     image.save(path, optimize=True)
 
 
-def learning_curves(history: dict[str, list[float]]) -> Figure:
+def learning_curves(history: dict[str, list[float]], unit: str = "") -> Figure:
     """Draw every metric per epoch, training and validation together; a line marks the epoch that was kept."""
     names = [name for name in history if not name.startswith("val_")]
     names.sort(key=lambda name: name != "loss")
@@ -60,7 +60,7 @@ def learning_curves(history: dict[str, list[float]]) -> Figure:
         axes.plot(epochs, history[name], color=TRAINING, label="training", marker="o", markersize=3)
         axes.plot(epochs, history[f"val_{name}"], color=VALIDATION, label="validation", marker="o", markersize=3)
         axes.axvline(kept, color=QUIET, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
-        axes.set(xlabel="epoch", title=name.replace("_", " "))
+        axes.set(xlabel="epoch", ylabel=unit or None, title=name.replace("_", " "))
         axes.xaxis.get_major_locator().set_params(integer=True)
         _plain(axes)
     figure.axes[0].legend(frameon=False)
@@ -190,4 +190,4 @@ def _mistakes_title(listed: int, total: int, rows: int) -> str:
     if not total:
         return f"no mistakes among {rows} held-out rows"
     which = "all of them" if listed == total else f"the {listed} surest of them"
-    return f"{total} mistakes among {rows} held-out rows, {which}"
+    return f"{total} {'mistake' if total == 1 else 'mistakes'} among {rows} held-out rows, {which}"

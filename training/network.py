@@ -67,6 +67,7 @@ class Network:
     """A recipe's model before and after the fit.
 
     `fitted` learns `targets(rows)` from `encode(rows.inputs)`; the first of `graphs` is the one that is evaluated.
+    `history_unit` says what the fit's errors are measured in, where that is not the data's own unit.
     """
 
     task: Task
@@ -74,6 +75,7 @@ class Network:
     graphs: tuple[Graph, ...]
     encode: Callable[[Array], Array] = lambda inputs: inputs
     targets: Callable[[Rows], Array] = lambda rows: rows.targets
+    history_unit: str = ""
 
     @property
     def main(self) -> Graph:

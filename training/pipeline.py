@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from model_store import Draft, StoredVersion
@@ -24,6 +25,16 @@ from training.verify import verify
 Say = Callable[[str], None]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a job has come to before anything is exported."""
+
+    job: Job
+    network: Network
+    fit: Fit
+    evaluation: Evaluation
+
+
 def run(job: Job, *, say: Say) -> list[StoredVersion]:
     """Run a job whose data set is loaded; return what was published, the main model first."""
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
@@ -34,9 +45,9 @@ def run(job: Job, *, say: Say) -> list[StoredVersion]:
     compute_in_full_float32()
     evaluation = evaluate(network, job.dataset)
     say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
+    trained, group = Trained(job, network, fitted, evaluation), group_of(job)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
-        group = group_of(job)
-        drafts = [bake(job, network, graph, fitted, evaluation, Path(scratch), group, say) for graph in network.graphs]
+        drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
         say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
         return job.store.publish(*drafts)
 
@@ -50,17 +61,9 @@ def build(job: Job) -> Network:
     return job.recipe.build(job.parameters, job.dataset)
 
 
-def bake(
-    job: Job,
-    network: Network,
-    graph: Graph,
-    fitted: Fit,
-    evaluation: Evaluation,
-    scratch: Path,
-    group: Group | None,
-    say: Say,
-) -> Draft:
+def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
     """Export one graph, verify the file, and put beside it all that is published with it."""
+    job, evaluation = trained.job, trained.evaluation
     model = job.name + graph.suffix
     folder = scratch / model
     folder.mkdir()
@@ -69,9 +72,9 @@ def bake(
     parity = verify(graph, folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100]))
     say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of Keras")
     write_golden(graph, job.dataset, folder)
-    is_main = graph is network.main
+    is_main = graph is trained.network.main
     if is_main:
-        write_report(folder / "report", network, job.dataset, fitted, evaluation)
+        write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation)
     return draft(
         model,
         folder,

@@ -25,7 +25,7 @@ LONGEST_TEXT = 300
 def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, evaluation: Evaluation) -> None:
     """Write evaluation.json and the figures that fit the task."""
     folder.mkdir()
-    figures.save(figures.learning_curves(fitted.history), folder / "learning_curves.png")
+    figures.save(figures.learning_curves(fitted.history, network.history_unit), folder / "learning_curves.png")
     facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details}
     if network.task == "classification":
         facts["mistakes"] = _report_classes(folder, dataset, evaluation)
@@ -36,6 +36,8 @@ def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, 
         originals = network.targets(dataset.test)[:RECONSTRUCTIONS].astype(np.float32)
         drawn = figures.reconstructions(originals, evaluation.answers[:RECONSTRUCTIONS])
         figures.save(drawn, folder / "reconstructions.png")
+    if network.history_unit:
+        facts["history_unit"] = network.history_unit
     facts |= {"history": fitted.history, "epochs": fitted.epochs, "seconds": round(fitted.seconds, 1)}
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     (folder / "evaluation.json").write_text(text, encoding="utf-8")

@@ -189,6 +189,9 @@ def test_a_regression_answers_in_the_unit_of_the_data(train_into, tmp_path: Path
     assert answer(stored, np.zeros((1, 2), np.float32))[0, 0] == pytest.approx(250_000, abs=30_000)
     assert "report/predicted_against_true.png" in manifest.files
     assert manifest.parameters["target"] == "price"
+    facts = json.loads((stored.path / "report/evaluation.json").read_text())
+    assert facts["history_unit"] == "in deviations of the target"
+    assert max(facts["history"]["loss"]) < 10
     assert stored.golden().truth is not None
 
 

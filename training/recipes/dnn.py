@@ -95,7 +95,13 @@ def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
     def targets(rows: Rows) -> Array:
         return ((rows.targets.astype(np.float64) - mean) / deviation).astype(np.float32)
 
-    return Network(task="regression", fitted=keras.Model(inputs, standardised), graphs=(graph,), targets=targets)
+    return Network(
+        task="regression",
+        fitted=keras.Model(inputs, standardised),
+        graphs=(graph,),
+        targets=targets,
+        history_unit="in deviations of the target",
+    )
 
 
 def _mean_and_deviation(rows: Array) -> tuple[Any, Any]:
