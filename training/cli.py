@@ -12,7 +12,7 @@ from model_store import InvalidName, StoredVersion, StoreError
 from training.datasets import DESCRIPTIONS
 from training.errors import TrainingError, WrongUse
 from training.job import train as run_job
-from training.options import FileOptions
+from training.options import FileOptions, FitOptions
 from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
@@ -124,23 +124,25 @@ def _outcome(published: list[StoredVersion], store: Path) -> str:
 
 def _listing() -> str:
     parts = [_recipe(recipe) for recipe in RECIPES.values()]
-    common = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
+    fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
+    file = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
-    return "\n\n".join([*parts, common, "\n".join(sets)])
+    return "\n\n".join([*parts, fit, file, "\n".join(sets)])
 
 
 def _recipe(recipe: Recipe) -> str:
     title = f"{recipe.name}: {recipe.summary}  [default data: {recipe.default_dataset}]"
-    return _parameters(title, recipe.parameters, recipe.fit)
+    usual, own = FitOptions().as_json(), recipe.fit.as_json()
+    changed = ", ".join(f"{name}={own[name]}" for name in own if own[name] != usual[name])
+    return _parameters(title, recipe.parameters) + (f"\n  fitted with {changed}" if changed else "")
 
 
-def _parameters(title: str, *groups: Parameters) -> str:
+def _parameters(title: str, group: Parameters) -> str:
     rows = [
         (f"{field.name}={written(getattr(group, field.name))}", field.meaning, field.expected)
-        for group in groups
         for field in describe(type(group))
     ]
-    lines = [f"  {setting:32} {meaning}\n{'':35} {expected}" for setting, meaning, expected in rows]
+    lines = [f"  {setting:26} {meaning}\n{'':29}{expected}" for setting, meaning, expected in rows]
     return "\n".join([title, *lines])
 
 

@@ -47,7 +47,7 @@ class _Limits:
         if self.choices is not None:
             return f"one of {', '.join(self.choices)}"
         bounds = {"from": self.at_least, "above": self.above, "up to": self.at_most, "below": self.below}
-        return " ".join(f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None)
+        return " ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
 
 
 def parameter(default: Value, meaning: str, **limits: Any) -> Value:
