@@ -24,7 +24,7 @@ _ALL_LOSSES = tuple(dict.fromkeys(loss for losses in LOSSES.values() for loss in
 class FitOptions(Parameters):
     """How a model is fitted."""
 
-    epochs: int = parameter(20, "passes over the training rows at most", at_least=1, at_most=10_000)
+    epochs: int = parameter(30, "passes over the training rows at most", at_least=1, at_most=10_000)
     batch_size: int = parameter(32, "rows per step", at_least=1, at_most=65_536)
     optimizer: str = parameter("adam", "how the weights are moved", choices=OPTIMIZERS)
     learning_rate: float = parameter(0.001, "how far they are moved in a step", above=0, at_most=10)

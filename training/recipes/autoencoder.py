@@ -80,7 +80,7 @@ RECIPE = Recipe(
     name="autoencoder",
     summary="pictures → code → pictures; publishes NAME, NAME-encoder and NAME-decoder together",
     parameters=AutoencoderParameters(),
-    fit=FitOptions(epochs=30, batch_size=64),
+    fit=FitOptions(batch_size=64),
     default_dataset="digits",
     learns={"image": ("reconstruction",)},
     build=build,

@@ -115,7 +115,7 @@ RECIPE = Recipe(
     name="dnn",
     summary="dense layers with dropout, on pictures or tables: classes or a value",
     parameters=DenseParameters(),
-    fit=FitOptions(epochs=30),
+    fit=FitOptions(),
     default_dataset="digits",
     learns={"image": ("classification",), "features": ("classification", "regression")},
     build=build,
