@@ -52,7 +52,7 @@ def _pictures(kind: str, value: Any, answer: Any) -> list[tuple[str, list[str]]]
 
 
 def _shaded(picture: Any) -> list[str]:
-    """Draw a picture of values from 0 to 1 in characters, two for each pixel, blank margins cut off."""
+    """Draw a picture of values from 0 to 1 in characters, two for each pixel."""
     grey = picture.mean(axis=-1)
     step = max(1, grey.shape[0] // 14)
     grey = grey[::step, ::step]
@@ -64,8 +64,10 @@ def _side_by_side(*columns: tuple[str, list[str]]) -> str:
     if not columns:
         return ""
     width = max(len(line) for _, lines in columns for line in lines) + 4
-    rows = zip(*([title, *lines] for title, lines in columns), strict=True)
-    return "\n".join("   " + "".join(cell.ljust(width) for cell in row).rstrip() for row in rows)
+    rows = list(zip(*(lines for _, lines in columns), strict=True))
+    drawn = [index for index, row in enumerate(rows) if "".join(row).strip()] or [0]
+    shown = [tuple(title for title, _ in columns), *rows[drawn[0] : drawn[-1] + 1]]
+    return "\n".join("   " + "".join(cell.ljust(width) for cell in row).rstrip() for row in shown)
 
 
 def _input_text(manifest: Manifest, value: Any) -> str:
