@@ -13,6 +13,7 @@ from typing import Any
 
 from a2wsgi import WSGIMiddleware
 
+from model_store import StoreError
 from service.app import build_parts, create_app, start
 from service.body import BodyReader, ClientLeft, Headers, Message, Receive, announced_length
 from service.errors import BodyTooLarge, ServiceError
@@ -60,7 +61,7 @@ class Front:
         self._parts.loop.adopt(asyncio.get_running_loop())
         try:
             await start(self._parts)
-        except ServiceError as error:
+        except (ServiceError, StoreError) as error:
             LOGGER.error("cannot start: %s", error)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return

@@ -52,6 +52,7 @@ class Settings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """Read the settings; raise `InvalidSettings` with every wrong or unknown variable."""
+        environ = {name: value for name, value in environ.items() if not _is_kubernetes_link(name, value)}
         fields = {PREFIX + name.upper(): name for name in field_hints()}
         problems = [
             f"{variable}: no such setting"
@@ -76,6 +77,13 @@ class Settings:
             PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
             for name, value in values.items()
         }
+
+
+def _is_kubernetes_link(variable: str, value: str) -> bool:
+    """Tell the variables that Kubernetes sets for a Service named ovenbird: OVENBIRD_PORT=tcp://… and its like."""
+    return variable.startswith((f"{PREFIX}SERVICE_", f"{PREFIX}PORT_")) or (
+        variable == f"{PREFIX}PORT" and value.startswith(("tcp://", "udp://"))
+    )
 
 
 def _is_ours(variable: str) -> bool:

@@ -39,6 +39,18 @@ def test_settings_survive_the_way_through_the_environment() -> None:
     assert Settings.from_env(settings.to_env()) == settings
 
 
+def test_what_kubernetes_sets_for_a_service_named_ovenbird_is_not_taken_for_settings() -> None:
+    environ = {
+        "OVENBIRD_PORT": "tcp://10.0.0.1:8000",
+        "OVENBIRD_PORT_8000_TCP_ADDR": "10.0.0.1",
+        "OVENBIRD_SERVICE_HOST": "10.0.0.1",
+        "OVENBIRD_SERVICE_PORT": "8000",
+        "OVENBIRD_WORKERS": "2",
+    }
+
+    assert Settings.from_env(environ) == Settings(workers=2)
+
+
 def test_all_problems_are_reported_together() -> None:
     environ = {
         "OVENBIRD_PORT": "eighty",
