@@ -111,8 +111,18 @@ def stop(name: str) -> bool:
 
 def _is_ours(pid: int) -> bool:
     """Tell whether the process is there and is a service: the number may belong to another program by now."""
-    shown = subprocess.run(["ps", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return "service.gunicorn_conf" in shown.stdout and not shown.stdout.lstrip().startswith("Z")
+    return "service.gunicorn_conf" in _command_line(pid)
+
+
+def _command_line(pid: int) -> str:
+    """Read a process's command line, empty if it has ended. Linux tells by a file: small images have no ps."""
+    if Path("/proc/self/cmdline").exists():
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+        except OSError:
+            return ""
+    command = ["ps", "-o", "args=", "-p", str(pid)]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _free_port(first: int) -> int:
