@@ -7,12 +7,15 @@ asyncio front before it.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
+from pathlib import Path
 
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
 from model_store import Store, choose_store
+from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
 from service.runtime.processors import usable_processors
@@ -33,9 +36,10 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry)
     threads = settings.threads or max(1, usable_processors() // settings.workers)
-    return Parts(
-        settings, numbers, Repository(Store(choice.location), settings, numbers, threads=threads), OwningLoop()
-    )
+    models = Repository(Store(choice.location), settings, numbers, threads=threads)
+    shared = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
+    control = Control(models, run_dir=Path(shared) if shared else None)
+    return Parts(settings, numbers, models, control, OwningLoop())
 
 
 async def start(found: Parts) -> None:
@@ -49,8 +53,15 @@ async def start(found: Parts) -> None:
     seconds = found.settings.load_timeout
     try:
         await asyncio.wait_for(found.repository.start(), seconds)
+        await asyncio.wait_for(found.control.start(), seconds)
     except TimeoutError:
         raise DeadlineExceeded(f"the models were not loaded within {seconds:g} seconds") from None
+
+
+async def stop(found: Parts) -> None:
+    """Let go of the models, on the loop that owns them."""
+    await found.control.stop()
+    await found.repository.stop()
 
 
 def create_app(

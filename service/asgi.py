@@ -14,7 +14,7 @@ from typing import Any
 from a2wsgi import WSGIMiddleware
 
 from model_store import StoreError
-from service.app import build_parts, create_app, start
+from service.app import build_parts, create_app, start, stop
 from service.body import BodyReader, ClientLeft, Headers, Message, Receive, announced_length
 from service.errors import BodyTooLarge, ServiceError
 from service.settings import Settings
@@ -67,7 +67,7 @@ class Front:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._parts.repository.stop()
+        await stop(self._parts)
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

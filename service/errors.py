@@ -16,6 +16,7 @@ ServiceError
 ├── NotReady               the model exists but does not serve
 ├── QueueFull              too much is waiting already
 ├── DeadlineExceeded       the request waited longer than it may
+├── ControlRefused         a load or unload that could not be done in every worker
 ├── InferenceFailed        the runtime failed on a request that looked right
 ├── ProviderUnavailable    the execution provider that was asked for is not to be had
 └── ModelRefused           a version that may not serve: corrupt, or it disagrees with its golden file
@@ -113,6 +114,10 @@ class QueueFull(ServiceError):
 
 class DeadlineExceeded(ServiceError):
     """The request waited longer than it may and was not run."""
+
+
+class ControlRefused(ServiceError):
+    """A load or unload that was refused, or could not be done in every worker; says why."""
 
 
 class InferenceFailed(ServiceError):

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from service import run_dir
 from service.errors import InvalidSettings
 from service.settings import Settings
 
@@ -52,11 +53,19 @@ def on_starting(_arbiter: Any) -> None:
         metrics = Path(_run_dir, "metrics")
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
+        run_dir.prepare(Path(_run_dir))
+
+
+def post_fork(_arbiter: Any, worker: Any) -> None:
+    """Let a new worker be waited for when workers agree on something."""
+    if _run_dir is not None:
+        run_dir.worker_came(Path(_run_dir), worker.pid)
 
 
 def child_exit(_arbiter: Any, worker: Any) -> None:
-    """Drop a dead worker's gauges; its counters stay in the sum."""
+    """Drop a dead worker's gauges and what it agreed to; its counters stay in the sum."""
     if _run_dir is not None:
+        run_dir.worker_went(Path(_run_dir), worker.pid)
         from prometheus_client.multiprocess import mark_process_dead
 
         mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

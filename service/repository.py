@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from model_store import InvalidManifest, Store, StoredVersion
 from service import live_model
-from service.errors import ModelRefused, NotReady, UnknownModel, UnknownVersion
+from service.errors import ControlRefused, ModelRefused, NotReady, UnknownModel, UnknownVersion
 from service.live_model import LiveModel
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
@@ -146,11 +146,41 @@ class Repository:
         if "*" in names:
             await self.refresh()
             return
-        known = await self._in_thread(self._store.models)
         for name in names:
-            if name not in known:
-                raise UnknownModel(name, known=known)
+            await self.check_in_store(name)
         await self.refresh(names)
+
+    async def load(self, name: str) -> None:
+        """Serve a model's newest version, tried anew even if it was refused before.
+
+        Raises:
+            UnknownModel: the store has no such model.
+            ControlRefused: its newest version cannot serve; what served before serves on.
+        """
+        await self.check_in_store(name)
+        self._refused = {key: files for key, files in self._refused.items() if key[0] != name}
+        await self.refresh((name,))
+        refused = [status for status in self.index() if status.name == name and status.state == "UNAVAILABLE"]
+        serving = self._serving.get(name)
+        newest = max(refused, key=lambda status: status.version, default=None)
+        if newest is not None and (serving is None or newest.version > serving.version):
+            raise ControlRefused(f"version {newest.version} of model {name!r} cannot serve: {newest.reason}")
+        if serving is None:
+            raise ControlRefused(f"model {name!r} has no version that can serve: its group is incomplete")
+
+    async def check_in_store(self, name: str) -> None:
+        """Raise `UnknownModel` unless the store has this model."""
+        known = await self._in_thread(self._store.models)
+        if name not in known:
+            raise UnknownModel(name, known=known)
+
+    def unload(self, name: str) -> None:
+        """Stop serving a model; what it was given is finished. Raises `UnknownModel` if it is not served."""
+        model = self._serving.get(name)
+        if model is None:
+            raise UnknownModel(name, known=self.names())
+        self._serving = {known: live for known, live in self._serving.items() if known != name}
+        self._retire(model)
 
     async def _watch(self) -> None:
         while True:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 
-from flask import Blueprint, render_template, request
+from flask import Blueprint, Response, render_template, request
 
 from service.live_model import LiveModel
 from service.web.parts import parts
@@ -19,6 +19,12 @@ EXAMPLES = {
 }
 
 
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M2 14V8a6 6 0 0 1 12 0v6z" fill="#b5532a"/>'
+    '<path d="M6 14v-4a2 2 0 0 1 4 0v4z" fill="#fff3e6"/></svg>'
+)
+
+
 @blueprint.get("/")
 def overview() -> str:
     """Show the models."""
@@ -29,6 +35,12 @@ def overview() -> str:
     ]
     refused = [status for status in repository.index() if status.state != "READY"]
     return render_template("overview.html", rows=rows, refused=refused)
+
+
+@blueprint.get("/favicon.ico")
+def favicon() -> Response:
+    """Give browsers the oven that they ask for on every page, also on those of plain JSON."""
+    return Response(ICON, mimetype="image/svg+xml")
 
 
 def _headline(model: LiveModel) -> str:

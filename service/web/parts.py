@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from flask import current_app
 
+from service.control import Control
 from service.repository import Repository
 from service.scheduler.loops import OwningLoop
 from service.settings import Settings
@@ -21,6 +22,7 @@ class Parts:
     settings: Settings
     metrics: Metrics
     repository: Repository
+    control: Control
     loop: OwningLoop
 
 

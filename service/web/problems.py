@@ -12,6 +12,7 @@ from service.telemetry.logs import LOGGER
 # The most specific class that an error belongs to decides.
 STATUS: dict[type[errors.ServiceError], int] = {
     errors.BadRequest: 400,
+    errors.ControlRefused: 400,
     errors.NotFound: 404,
     errors.BodyTooSlow: 408,
     errors.BodyTooLarge: 413,

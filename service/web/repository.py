@@ -1,4 +1,4 @@
-"""The model repository's index (Triton's model repository extension): what there is, in which state, and why."""
+"""The model repository (Triton's model repository extension): the index, loading and unloading."""
 
 from __future__ import annotations
 
@@ -7,33 +7,79 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
-from service.errors import MalformedBody
+from service.control import AGREE_SECONDS
+from service.errors import ControlRefused, MalformedBody
 from service.web.parts import parts
 from service.web.problems import JSON
 
 blueprint = Blueprint("repository", __name__)
 
+# A call takes this long at most: agreeing, and restoring what was before if that fails.
+CALL_SECONDS = 2 * AGREE_SECONDS + 10
+
 
 @blueprint.post("/v2/repository/index")
 def index() -> Response:
     """List every version with its state and reason; with `{"ready": true}` only those that serve."""
-    only_ready = _only_ready(request.get_data())
+    only_ready = _flag(_message(), "ready")
     lines = [
         {"name": status.name, "version": str(status.version), "state": status.state, "reason": status.reason}
-        for status in parts().repository.index()
+        for status in parts().control.index()
         if status.state == "READY" or not only_ready
     ]
     return Response(orjson.dumps(lines), mimetype=JSON)
 
 
-def _only_ready(body: bytes) -> bool:
+@blueprint.post("/v2/repository/models/<name>/load")
+def load(name: str) -> Response:
+    """Load a model's newest version in every worker; what it replaces serves until then."""
+    _check_allowed()
+    for parameter in _parameters(_message()):
+        raise MalformedBody(f"parameters.{parameter}: not supported; a model is loaded as the store has it")
+    found = parts()
+    found.loop.call(found.control.load(name), timeout=CALL_SECONDS)
+    return Response(b"{}", mimetype=JSON)
+
+
+@blueprint.post("/v2/repository/models/<name>/unload")
+def unload(name: str) -> Response:
+    """Stop serving a model in every worker; requests that it was given are answered."""
+    _check_allowed()
+    # One model never depends on another here, so `unload_dependents` changes nothing.
+    _flag(_parameters(_message()), "unload_dependents")
+    found = parts()
+    found.loop.call(found.control.unload(name), timeout=CALL_SECONDS)
+    return Response(b"{}", mimetype=JSON)
+
+
+def _check_allowed() -> None:
+    control = parts().settings.control
+    if control != "explicit":
+        raise ControlRefused(f"models are loaded and unloaded on request only with control=explicit; it is {control!r}")
+
+
+def _message() -> dict[str, Any]:
+    body = request.get_data()
     if not body.strip():
-        return False
+        return {}
     try:
-        asked: Any = orjson.loads(body)
+        asked = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise MalformedBody(f"the body is not JSON: {error}") from None
-    ready = asked.get("ready", False) if isinstance(asked, dict) else None
-    if not isinstance(ready, bool):
-        raise MalformedBody('expected an empty body, or {"ready": true} or {"ready": false}')
-    return ready
+    if not isinstance(asked, dict):
+        raise MalformedBody("expected an empty body or a JSON object")
+    return asked
+
+
+def _parameters(message: dict[str, Any]) -> dict[str, Any]:
+    parameters = message.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise MalformedBody("parameters: expected a JSON object")
+    return parameters
+
+
+def _flag(holder: dict[str, Any], name: str) -> bool:
+    value = holder.get(name, False)
+    if not isinstance(value, bool):
+        raise MalformedBody(f"{name}: expected true or false")
+    return value

@@ -1,0 +1,191 @@
+"""Loading and unloading on request (control mode `explicit`), in every worker or in none.
+
+With several workers a run directory carries the agreement (`service/run_dir.py`).
+A call writes a new revision and waits, a bounded time, for the answer of every live worker; if one fails, the
+revision before is restored everywhere. With one worker there is nothing to agree on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from service import run_dir as files
+from service.errors import ControlRefused, ServiceError, UnknownModel
+from service.repository import Repository, State, VersionStatus
+from service.telemetry.logs import LOGGER
+
+LOOK_SECONDS = 0.05
+AGREE_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What all workers shall serve: model → the revision in which it was last asked for."""
+
+    revision: int = 0
+    models: Mapping[str, int] = field(default_factory=dict)
+
+    def with_model(self, name: str) -> Desired:
+        """Ask for a model, also if it is there: what is newest in the store then serves."""
+        return Desired(self.revision + 1, {**self.models, name: self.revision + 1})
+
+    def without_model(self, name: str) -> Desired:
+        """Ask for a model to go."""
+        return Desired(self.revision + 1, {known: at for known, at in self.models.items() if known != name})
+
+    def restored(self, after: Desired) -> Desired:
+        """Ask for this state again, after another one failed."""
+        return Desired(after.revision + 1, self.models)
+
+
+class Control:
+    """Carries out load and unload calls in one process, or in all that share a run directory.
+
+    What changes: `_applied`, the state that this process has carried out, `_errors` of doing so, and `_told`, what
+    the other workers know of it; on the event loop only.
+    """
+
+    def __init__(self, repository: Repository, *, run_dir: Path | None = None, worker: int | None = None) -> None:
+        self._repository = repository
+        self._run_dir = run_dir
+        self._worker = worker or os.getpid()
+        self._applied = Desired()
+        self._errors: dict[str, str] = {}
+        self._told: tuple[int, list[VersionStatus]] | None = None
+        self._follower: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Take over what other workers agreed on before this one came; then follow."""
+        self._applied = Desired(0, dict.fromkeys(self._repository.names(), 0))
+        if self._run_dir is not None:
+            await self._look(self._run_dir)
+            self._follower = asyncio.create_task(self._follow(self._run_dir))
+
+    async def stop(self) -> None:
+        """Stop following."""
+        if self._follower is not None:
+            self._follower.cancel()
+            await asyncio.gather(self._follower, return_exceptions=True)
+
+    async def load(self, name: str) -> None:
+        """Load a model's newest version, in every worker.
+
+        Raises:
+            UnknownModel: the store has no such model.
+            ControlRefused: a worker could not; then none has it, or all have what they had.
+        """
+        await self._repository.check_in_store(name)
+        if self._run_dir is None:
+            await self._repository.load(name)
+        else:
+            await self._agree(self._run_dir, lambda desired: desired.with_model(name))
+
+    async def unload(self, name: str) -> None:
+        """Unload a model, in every worker; raises as `load`."""
+        if self._run_dir is None:
+            self._repository.unload(name)
+        else:
+            if name not in self._repository.names():
+                raise UnknownModel(name, known=self._repository.names())
+            await self._agree(self._run_dir, lambda desired: desired.without_model(name))
+
+    def index(self) -> list[VersionStatus]:
+        """List every version with its state: the least ready one that any live worker is in, and the reason there."""
+        own = self._repository.index()
+        if self._run_dir is None:
+            return own
+        others = [VersionStatus(**entry) for answer in files.answers(self._run_dir) for entry in answer["index"]]
+        return merged([*own, *others])
+
+    async def _agree(self, run_dir: Path, change: Any) -> None:
+        try:
+            turn = await asyncio.to_thread(files.lock, run_dir, timeout=AGREE_SECONDS)
+        except TimeoutError:
+            raise ControlRefused("another load or unload is taking too long") from None
+        with turn:
+            before = _read_desired(run_dir) or Desired(self._applied.revision, self._applied.models)
+            wanted: Desired = change(before)
+            files.write_desired(run_dir, asdict(wanted))
+            errors = await self._wait_for_all(run_dir, wanted.revision)
+            if errors:
+                restored = before.restored(wanted)
+                files.write_desired(run_dir, asdict(restored))
+                await self._wait_for_all(run_dir, restored.revision)
+                raise ControlRefused("; ".join(errors))
+
+    async def _wait_for_all(self, run_dir: Path, revision: int) -> list[str]:
+        """Wait until every live worker has answered this revision; return what went wrong, and where."""
+        deadline = time.monotonic() + AGREE_SECONDS
+        while True:
+            answered = {answer["pid"]: answer for answer in files.answers(run_dir) if answer["revision"] >= revision}
+            missing = files.live(run_dir) - answered.keys()
+            if not missing:
+                break
+            if time.monotonic() > deadline:
+                return [f"worker {pid}: no answer within {AGREE_SECONDS:g} s" for pid in sorted(missing)]
+            await asyncio.sleep(LOOK_SECONDS)
+        return [f"worker {pid}: {reason}" for pid, answer in answered.items() for reason in answer["errors"].values()]
+
+    async def _follow(self, run_dir: Path) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look(run_dir)
+            except Exception:  # one look that fails must not end the following
+                LOGGER.exception("following the other workers failed; what is loaded serves on")
+
+    async def _look(self, run_dir: Path) -> None:
+        """Carry out a new revision, and tell what is served here if that has changed."""
+        desired = _read_desired(run_dir)
+        if desired is not None and desired.revision > self._applied.revision:
+            await self._carry_out(desired)
+        index = self._repository.index()
+        if (self._applied.revision, index) != self._told:
+            self._told = (self._applied.revision, index)
+            self._tell(run_dir, index)
+
+    async def _carry_out(self, desired: Desired) -> None:
+        errors = {}
+        for name in self._applied.models.keys() - desired.models.keys():
+            with contextlib.suppress(ServiceError):
+                self._repository.unload(name)
+        for name, revision in desired.models.items():
+            if revision > self._applied.models.get(name, -1):
+                try:
+                    await self._repository.load(name)
+                except ServiceError as error:
+                    errors[name] = str(error)
+        self._applied, self._errors = desired, errors
+
+    def _tell(self, run_dir: Path, index: list[VersionStatus]) -> None:
+        answer = {
+            "revision": self._applied.revision,
+            "errors": self._errors,
+            "index": [asdict(status) for status in index],
+        }
+        files.write_answer(run_dir, self._worker, answer)
+
+
+_READINESS: tuple[State, ...] = ("UNAVAILABLE", "LOADING", "UNLOADING", "READY")
+
+
+def merged(statuses: list[VersionStatus]) -> list[VersionStatus]:
+    """Keep of each version the least ready status."""
+    least: dict[tuple[str, int], VersionStatus] = {}
+    for status in statuses:
+        key = (status.name, status.version)
+        if key not in least or _READINESS.index(status.state) < _READINESS.index(least[key].state):
+            least[key] = status
+    return [least[key] for key in sorted(least)]
+
+
+def _read_desired(run_dir: Path) -> Desired | None:
+    stored = files.read_desired(run_dir)
+    return None if stored is None else Desired(**stored)
