@@ -26,33 +26,33 @@ DISCARD_BYTES = 64 * 2**20
 @blueprint.post("/v2/models/<name>/versions/<version>/infer")
 def infer(name: str, version: str | None = None) -> Response:
     """Answer an inference request of the Open Inference Protocol V2."""
-    settings, wire = parts().settings, _wire()
-    body = _body(wire.limit(settings))
+    settings, wire = parts().settings, request_wire()
+    body = request_body(wire.limit(settings))
 
     def answer(model: LiveModel) -> Answer:
         asked = wire.decode(body, model, settings)
-        outputs = _predict(model, asked.inputs, timeout=deadline(asked, settings), priority=asked.priority)
+        outputs = run_model(model, asked.inputs, timeout=deadline(asked, settings), priority=asked.priority)
         return wire.encode(asked, outputs, model)
 
-    return _counted(name, version, answer)
+    return counted(name, version, answer)
 
 
 @blueprint.post("/v2/models/<name>/predict")
 @blueprint.post("/v2/models/<name>/versions/<version>/predict")
 def predict(name: str, version: str | None = None) -> Response:
     """Answer what people send by hand: a picture, CSV rows, lines of text, or `{"inputs": …}`."""
-    settings, wire = parts().settings, _wire()
-    body = wire.plain(_body(settings.max_binary_bytes), settings)
+    settings, wire = parts().settings, request_wire()
+    body = wire.plain(request_body(settings.max_binary_bytes), settings)
     content_type = request.content_type or ""
 
     def answer(model: LiveModel) -> Answer:
         inputs = media.decode(body, content_type, model.manifest)
         model.signature.check(inputs)
-        outputs = _predict(model, inputs, timeout=settings.request_timeout)
+        outputs = run_model(model, inputs, timeout=settings.request_timeout)
         encoded = media.encode(outputs, model.manifest, model_name=model.name, model_version=model.version)
         return wire.compressed(Answer(encoded))
 
-    return _counted(name, version, answer)
+    return counted(name, version, answer)
 
 
 def deadline(asked: InferenceRequest, settings: Settings) -> float:
@@ -66,7 +66,8 @@ def count_failure(found: Parts, error: ServiceError, name: str, version: str | N
     found.metrics.count_error(type(error).__name__, model=name if known else "", version=version or "" if known else "")
 
 
-def _counted(name: str, version: str | None, answer: Callable[[LiveModel], Answer]) -> Response:
+def counted(name: str, version: str | None, answer: Callable[[LiveModel], Answer]) -> Response:
+    """Let a model answer a request; count it with its seconds, or by its error."""
     found, started = parts(), time.monotonic()
     try:
         model = found.repository.get(name, version)
@@ -78,18 +79,21 @@ def _counted(name: str, version: str | None, answer: Callable[[LiveModel], Answe
     return Response(made.body, headers=list(made.headers))
 
 
-def _predict(model: LiveModel, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:
+def run_model(model: LiveModel, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:
+    """Compute a model's outputs on the loop that owns it, and wait for them; see `LiveModel.predict`."""
     # The batcher answers 504 itself; the margin only bounds a loop that does not answer at all.
     return parts().loop.call(model.predict(inputs, timeout=timeout, priority=priority), timeout=timeout + 5)
 
 
-def _wire() -> Wire:
+def request_wire() -> Wire:
+    """Read how this request's body is written, and how its answer may be."""
     return Wire.from_headers(
         (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in request.headers
     )
 
 
-def _body(limit: int) -> bytes:
+def request_body(limit: int) -> bytes:
+    """Read this request's body as it was sent; raise `BodyTooLarge` if it is longer than `limit` bytes."""
     if (request.content_length or 0) > limit:
         _discard()
         raise BodyTooLarge(limit)
