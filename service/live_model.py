@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from model_store import Manifest, StoredVersion, StoreError
-from service.errors import ModelRefused, ServiceError
-from service.runtime import replay, warmup
+from service.errors import BadRequest, ModelRefused, ServiceError
+from service.runtime import bare, replay, warmup
+from service.runtime.bare import BareDescription
 from service.runtime.session import Session
 from service.scheduler.batcher import Batcher, Limits
 from service.settings import Settings
@@ -22,7 +23,7 @@ class LiveModel:
 
     name: str
     version: int
-    manifest: Manifest
+    description: Manifest | BareDescription
     signature: Signature
     provider: str
     cost: warmup.CostCurve
@@ -32,8 +33,8 @@ class LiveModel:
 
     @cached_property
     def labels(self) -> dict[str, tuple[str, ...]]:
-        """Output name → names of the entries of its last dimension, where the manifest has them."""
-        return {spec.name: spec.labels for spec in self.manifest.outputs if spec.labels is not None}
+        """Output name → names of the entries of its last dimension, where they are known."""
+        return {spec.name: spec.labels for spec in self.description.outputs if spec.labels is not None}
 
     async def predict(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:
         """Compute all outputs for checked inputs, batched with other requests; see `Batcher.submit`."""
@@ -44,62 +45,86 @@ class LiveModel:
         self.executor.shutdown(wait=False)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A version read and built into a session: what is said of it, and how long it runs."""
+
+    description: Manifest | BareDescription
+    signature: Signature
+    session: Session
+    cost: warmup.CostCurve
+
+
 def load(stored: StoredVersion, settings: Settings, metrics: Metrics, *, threads: int) -> LiveModel:
     """Load a version, warm it, and let it prove itself against its golden file. Blocks; call it from a thread.
+
+    A version without a manifest has nothing to prove itself by: it serves if onnxruntime runs it.
 
     Raises:
         ModelRefused: the version is corrupt, cannot be loaded, or disagrees with its golden file; says why.
     """
     try:
-        stored.check_files()
-        manifest, golden, model = stored.manifest, stored.golden(), stored.onnx_path.read_bytes()
-    except (StoreError, OSError) as error:
+        read = _read_bare if stored.is_bare else _read_published
+        return _assemble(stored, read(stored, settings, threads), settings, metrics)
+    except (ServiceError, StoreError, OSError) as error:
         raise ModelRefused(str(error)) from None
-    try:
-        session = Session(model, provider=settings.provider, threads=threads)
-    except ServiceError as error:
-        raise ModelRefused(str(error)) from None
+
+
+def _read_published(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
+    stored.check_files()
+    manifest, golden = stored.manifest, stored.golden()
+    session = Session(stored.onnx_path.read_bytes(), provider=settings.provider, threads=threads)
     replay.check_signature(session, manifest)
     replay.replay(session, manifest, golden)
     signature = promised_signature(manifest)
-    cost = warmup.measure(session, golden.inputs, max_batch_size=settings.max_batch_size if signature.batched else 1)
-    return _assemble(
-        stored, manifest, signature, session, cost, settings, metrics.for_version(stored.model, stored.version)
-    )
+    return _Read(manifest, signature, session, _cost(session, signature, golden.inputs, settings))
 
 
-def _assemble(
-    stored: StoredVersion,
-    manifest: Manifest,
-    signature: Signature,
-    session: Session,
-    cost: warmup.CostCurve,
-    settings: Settings,
-    metrics: VersionMetrics,
-) -> LiveModel:
+def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
+    # Read whole, so that a file that is overwritten later cannot change under the session.
+    model = stored.onnx_path.read_bytes()
+    session = Session(model, provider=settings.provider, threads=threads)
+    signature = bare.tried(session)
+    try:
+        cost = _cost(session, signature, bare.example(signature, 1), settings)
+    except BadRequest:
+        # It does not take zeros; its requests may be better.
+        cost = warmup.CostCurve(())
+    return _Read(bare.describe(signature, model), signature, session, cost)
+
+
+def _cost(session: Session, signature: Signature, examples: Arrays, settings: Settings) -> warmup.CostCurve:
+    if signature.batched:
+        return warmup.measure(session, examples, max_batch_size=settings.max_batch_size)
+    return warmup.measure_alone(session, examples)
+
+
+def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics) -> LiveModel:
+    series = metrics.for_version(stored.model, stored.version)
     executor = ThreadPoolExecutor(1, thread_name_prefix=str(stored))
+    seconds = read.cost.seconds
     batcher = Batcher(
-        session.run,
+        read.session.run,
         limits=Limits(
             max_batch_size=settings.max_batch_size,
             max_queue_rows=settings.max_queue_rows,
             max_queue_bytes=settings.max_queue_bytes,
         ),
         executor=executor,
-        observer=metrics,
-        batched=signature.batched,
+        observer=series,
+        batched=read.signature.batched,
         # With an open dimension run time depends on more than the rows, so it is never predicted to be short.
-        predict_seconds=cost.seconds if signature.fixed_but_batch else lambda rows: max(1e-3, cost.seconds(rows)),
+        predict_seconds=seconds if read.signature.fixed_but_batch else lambda rows: max(1e-3, seconds(rows)),
     )
     return LiveModel(
         name=stored.model,
         version=stored.version,
-        manifest=manifest,
-        signature=signature,
-        provider=session.provider,
-        cost=cost,
+        description=read.description,
+        signature=read.signature,
+        provider=read.session.provider,
+        cost=read.cost,
         batcher=batcher,
-        metrics=metrics,
+        metrics=series,
         executor=executor,
     )
 

@@ -16,6 +16,7 @@ from typing import Literal, TypeVar
 from model_store import InvalidManifest, Store, StoredVersion
 from service import live_model
 from service.errors import ControlRefused, ModelRefused, NotReady, UnknownModel, UnknownVersion
+from service.fingerprints import BareFolders, Fingerprint, fingerprint
 from service.live_model import LiveModel
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
@@ -36,9 +37,6 @@ class VersionStatus:
     version: int
     state: State
     reason: str = ""
-
-
-_Fingerprint = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,8 @@ class Repository:
         self._serving: Mapping[str, LiveModel] = {}
         self._status: dict[tuple[str, int], VersionStatus] = {}
         # What a refused version's files looked like: unchanged, it is not tried again.
-        self._refused: dict[tuple[str, int], _Fingerprint] = {}
+        self._refused: dict[tuple[str, int], Fingerprint] = {}
+        self._bare = BareFolders()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._watcher: asyncio.Task[None] | None = None
         self._draining: set[asyncio.Task[None]] = set()
@@ -215,16 +214,21 @@ class Repository:
         """Find what should replace the served version: the newest whole one that is not known to be bad."""
         serving = self._serving.get(name)
         for number in reversed(self._store.versions(name)):
-            if serving is not None and serving.version == number:
-                return None
             stored = self._store.resolve(name, number)
-            if not self._is_known_to_be_bad(stored) and self._store.has_whole_group(stored):
+            if serving is not None and serving.version == number:
+                return stored if self._bare.was_loaded(stored) and self._has_news(stored) else None
+            if self._is_known_to_be_bad(stored) or not self._store.has_whole_group(stored):
+                continue
+            if not stored.is_bare or self._has_news(stored):
                 return stored
         return None
 
+    def _has_news(self, stored: StoredVersion) -> bool:
+        return self._bare.has_news(stored, at_start=not self._started)
+
     def _is_known_to_be_bad(self, stored: StoredVersion) -> bool:
         refusal = self._refused.get((stored.model, stored.version))
-        return refusal is not None and refusal == _fingerprint(stored)
+        return refusal is not None and refusal == fingerprint(stored)
 
     async def _bring_in(self, batch: list[StoredVersion]) -> None:
         """Load versions that belong together and swap them in; if one is refused, none is, and older ones are tried."""
@@ -241,6 +245,8 @@ class Repository:
                 for candidates in older.news if older else ():
                     await self._bring_in(candidates)
                 return
+        for stored in batch:
+            self._bare.loaded(stored)
         self._swap_in(loaded)
 
     def _load_one(self, stored: StoredVersion) -> LiveModel:
@@ -249,7 +255,7 @@ class Repository:
     async def _refuse(self, batch: list[StoredVersion], bad: StoredVersion, reason: str) -> None:
         for stored in batch:
             said = reason if stored is bad else f"{bad} of its group was refused: {reason}"
-            self._refused[stored.model, stored.version] = await self._in_thread(_fingerprint, stored)
+            self._refused[stored.model, stored.version] = await self._in_thread(fingerprint, stored)
             self._set_status(stored.model, stored.version, "UNAVAILABLE", said)
             LOGGER.error("refused %s: %s", stored, said)
 
@@ -265,7 +271,9 @@ class Repository:
                 self._retire(old)
 
     def _retire(self, old: LiveModel) -> None:
-        self._set_status(old.name, old.version, "UNLOADING")
+        current = self._serving.get(old.name)
+        if current is None or current.version != old.version:
+            self._set_status(old.name, old.version, "UNLOADING")
         task = asyncio.create_task(self._drain(old))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
@@ -314,12 +322,3 @@ def _by_group(versions: Iterable[StoredVersion]) -> list[list[StoredVersion]]:
             group = None
         groups.setdefault(group.id if group else f"{stored}", []).append(stored)
     return list(groups.values())
-
-
-def _fingerprint(stored: StoredVersion) -> _Fingerprint:
-    """Describe the files of a version from outside: name, size, time of modification."""
-    try:
-        files = sorted(path for path in stored.path.rglob("*") if path.is_file())
-        return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    except OSError:
-        return ()

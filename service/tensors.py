@@ -63,15 +63,21 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Signature:
-    """A model's inputs and outputs, in the order of its graph."""
+    """A model's inputs and outputs, in the order of its graph.
+
+    `rows_are_independent` is False for a model whose rows may not run together, whatever its shapes promise.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    rows_are_independent: bool = True
 
     @property
     def batched(self) -> bool:
         """Whether rows of several requests may run together: every tensor's first dimension is the batch."""
-        return all(spec.shape and spec.shape[0] is None for spec in (*self.inputs, *self.outputs))
+        return self.rows_are_independent and all(
+            spec.shape and spec.shape[0] is None for spec in (*self.inputs, *self.outputs)
+        )
 
     @property
     def fixed_but_batch(self) -> bool:

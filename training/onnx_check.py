@@ -22,6 +22,8 @@ def check(stored: StoredVersion) -> list[str]:
         model = onnx.load(stored.onnx_path)
     except Exception as error:  # protobuf's errors differ between its implementations
         return [f"not an ONNX file: {_one_line(error)}"]
+    if stored.is_bare:
+        return problems(model)
     manifest = stored.manifest
     return problems(model) or [
         *signature_problems("input", model.graph.input, manifest.inputs),

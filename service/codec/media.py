@@ -10,13 +10,12 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from model_store import Manifest
 from model_store.manifest import ImageFormat, InputSpec, OutputSpec
 from service.codec.json_tensors import tensor_from_json
 from service.errors import MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
@@ -29,7 +28,23 @@ MAX_PIXELS = 64 * 2**20
 _UNTOLD = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
 
 
-def decode(body: bytes, content_type: str, manifest: Manifest) -> dict[str, Array]:
+class Described(Protocol):
+    """What must be known of a model: a manifest says it, or the ONNX file itself."""
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """What goes in."""
+
+    @property
+    def outputs(self) -> tuple[OutputSpec, ...]:
+        """What comes out."""
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the model's file, in hexadecimal."""
+
+
+def decode(body: bytes, content_type: str, model: Described) -> dict[str, Array]:
     """Make a model's input tensors from a body, by its content type.
 
     `image/*` is one picture, `text/csv` rows of numbers (with or without a header), `text/plain` one text a line,
@@ -42,10 +57,10 @@ def decode(body: bytes, content_type: str, manifest: Manifest) -> dict[str, Arra
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "application/json" or (kind in _UNTOLD and body.lstrip()[:1] == b"{"):
-        return _from_json(body, manifest)
-    if len(manifest.inputs) > 1:
-        raise UnsupportedMedia(f"this model has {len(manifest.inputs)} inputs: send JSON, {{'inputs': {{name: rows}}}}")
-    spec = manifest.inputs[0]
+        return _from_json(body, model)
+    if len(model.inputs) > 1:
+        raise UnsupportedMedia(f"this model has {len(model.inputs)} inputs: send JSON, {{'inputs': {{name: rows}}}}")
+    spec = model.inputs[0]
     if kind in _UNTOLD:
         kind = {"image": "image/*", "text": "text/plain"}.get(spec.kind, "text/csv")
     if kind.startswith("image/") and spec.image is not None:
@@ -144,7 +159,7 @@ def _utf8(body: bytes) -> str:
         raise MalformedBody(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
-def _from_json(body: bytes, manifest: Manifest) -> dict[str, Array]:
+def _from_json(body: bytes, model: Described) -> dict[str, Array]:
     try:
         message = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -153,10 +168,10 @@ def _from_json(body: bytes, manifest: Manifest) -> dict[str, Array]:
         raise MalformedBody('expected a JSON object with "inputs": rows, or {name: rows}')
     inputs = message["inputs"]
     if not isinstance(inputs, dict):
-        if len(manifest.inputs) > 1:
-            raise MalformedBody(f"inputs: this model has {len(manifest.inputs)} inputs, send an object of name: rows")
-        inputs = {manifest.inputs[0].name: inputs}
-    specs = {spec.name: spec for spec in manifest.inputs}
+        if len(model.inputs) > 1:
+            raise MalformedBody(f"inputs: this model has {len(model.inputs)} inputs, send an object of name: rows")
+        inputs = {model.inputs[0].name: inputs}
+    specs = {spec.name: spec for spec in model.inputs}
     for name in inputs:
         if name not in specs:
             raise WrongTensor(f"unknown input {name!r}; the model takes: {', '.join(specs)}")
@@ -174,7 +189,7 @@ def _rows(value: Any, spec: InputSpec) -> Array:
     return array
 
 
-def encode(outputs: Arrays, manifest: Manifest, *, model_name: str, model_version: int) -> bytes:
+def encode(outputs: Arrays, model: Described, *, model_name: str, model_version: int) -> bytes:
     """Write the answer for people: one object a row, probabilities sorted and labelled.
 
     Raises:
@@ -187,15 +202,15 @@ def encode(outputs: Arrays, manifest: Manifest, *, model_name: str, model_versio
     answer = {
         "model": model_name,
         "version": model_version,
-        "digest": manifest.digest,
-        "predictions": [_prediction(outputs, manifest, row) for row in range(rows)],
+        "digest": model.digest,
+        "predictions": [_prediction(outputs, model, row) for row in range(rows)],
     }
     return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _prediction(outputs: Arrays, manifest: Manifest, row: int) -> dict[str, Any]:
+def _prediction(outputs: Arrays, model: Described, row: int) -> dict[str, Any]:
     prediction: dict[str, Any] = {}
-    for spec in manifest.outputs:
+    for spec in model.outputs:
         values = np.asarray(outputs[spec.name][row])
         if spec.kind == "probabilities" and values.ndim == 1 and spec.labels is not None:
             prediction |= _classes(values, spec)

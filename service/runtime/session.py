@@ -94,6 +94,7 @@ def _spec(value: Any) -> TensorSpec:
     kind = value.type.removeprefix("tensor(").removesuffix(")")
     datatype = DATATYPES.get(_ONNX_DTYPES.get(kind, kind))
     if datatype is None:
-        raise ModelRefused(f"tensor {value.name!r} has type {value.type}, which cannot be served")
+        hint = "; convert a scikit-learn model with options={'zipmap': False}" if kind.startswith("seq(map(") else ""
+        raise ModelRefused(f"{value.name!r} has type {value.type}, which is no tensor that can be served{hint}")
     shape = tuple(size if isinstance(size, int) and size > 0 else None for size in value.shape)
     return TensorSpec(value.name, datatype, shape)

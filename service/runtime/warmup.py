@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,10 +43,18 @@ def measure(
     session: Session, examples: Arrays, *, max_batch_size: int, clock: Callable[[], float] = time.perf_counter
 ) -> CostCurve:
     """Run growing batches made of example rows, and note the shortest of a few runs of each size."""
+    return _measure(session, [(rows, _repeat_rows(examples, rows)) for rows in _sizes(max_batch_size)], clock)
+
+
+def measure_alone(session: Session, example: Arrays, *, clock: Callable[[], float] = time.perf_counter) -> CostCurve:
+    """Run one example as it is, for a model whose requests run alone: the curve has one point."""
+    return _measure(session, [(1, example)], clock)
+
+
+def _measure(session: Session, batches: Iterable[tuple[int, Arrays]], clock: Callable[[], float]) -> CostCurve:
     points: list[tuple[int, float]] = []
     started = clock()
-    for rows in _sizes(max_batch_size):
-        batch = _repeat_rows(examples, rows)
+    for rows, batch in batches:
         session.run(batch)
         times = []
         for _ in range(REPEATS):

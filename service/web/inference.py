@@ -46,10 +46,10 @@ def predict(name: str, version: str | None = None) -> Response:
     content_type = request.content_type or ""
 
     def answer(model: LiveModel) -> Answer:
-        inputs = media.decode(body, content_type, model.manifest)
+        inputs = media.decode(body, content_type, model.description)
         model.signature.check(inputs)
         outputs = run_model(model, inputs, timeout=settings.request_timeout)
-        encoded = media.encode(outputs, model.manifest, model_name=model.name, model_version=model.version)
+        encoded = media.encode(outputs, model.description, model_name=model.name, model_version=model.version)
         return wire.compressed(Answer(encoded))
 
     return counted(name, version, answer)

@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response
 
+from model_store import Manifest
 from service.live_model import LiveModel
 from service.tensors import TensorSpec
 from service.web.parts import parts
@@ -38,22 +39,27 @@ def model(name: str, version: str | None = None) -> Response:
 
 def describe(live: LiveModel) -> dict[str, Any]:
     """Write a model's metadata; `properties` are strings, as the protocol has them."""
-    manifest = live.manifest
-    properties = {
-        "provider": live.provider,
-        "digest": f"sha256:{manifest.digest}",
-        "recipe": manifest.recipe,
-        "dataset": manifest.dataset.name,
-        "license": manifest.dataset.license,
-        "created": manifest.created.isoformat(),
-    }
     return {
         "name": live.name,
         "versions": [str(live.version)],
         "platform": PLATFORM,
         "inputs": [_tensor(spec) for spec in live.signature.inputs],
         "outputs": [_tensor(spec) for spec in live.signature.outputs],
-        "properties": properties | {f"metric.{name}": f"{value:.6g}" for name, value in manifest.metrics.items()},
+        "properties": {
+            "provider": live.provider,
+            "digest": f"sha256:{live.description.digest}",
+            **(_origin(live.description) if isinstance(live.description, Manifest) else {}),
+        },
+    }
+
+
+def _origin(manifest: Manifest) -> dict[str, str]:
+    return {
+        "recipe": manifest.recipe,
+        "dataset": manifest.dataset.name,
+        "license": manifest.dataset.license,
+        "created": manifest.created.isoformat(),
+        **{f"metric.{name}": f"{value:.6g}" for name, value in manifest.metrics.items()},
     }
 
 

@@ -6,6 +6,7 @@ import shlex
 
 from flask import Blueprint, Response, render_template, request
 
+from model_store import Manifest
 from service.live_model import LiveModel
 from service.web.parts import parts
 
@@ -30,7 +31,7 @@ def overview() -> str:
     """Show the models."""
     repository = parts().repository
     rows = [
-        {"model": model, "metric": _headline(model), "command": example_command(model, request.url_root)}
+        {"model": model, "facts": _facts(model), "command": example_command(model, request.url_root)}
         for model in repository.live()
     ]
     refused = [status for status in repository.index() if status.state != "READY"]
@@ -43,12 +44,17 @@ def favicon() -> Response:
     return Response(ICON, mimetype="image/svg+xml")
 
 
-def _headline(model: LiveModel) -> str:
-    return next((f"{name.replace('_', ' ')} {value:.4g}" for name, value in model.manifest.metrics.items()), "")
+def _facts(model: LiveModel) -> dict[str, str]:
+    """Say where a model comes from and how good it is, as far as that is known."""
+    manifest = model.description
+    if not isinstance(manifest, Manifest):
+        return {"made by": "unknown: an ONNX file without a manifest"}
+    quality = next((f"{name.replace('_', ' ')} {value:.4g}" for name, value in manifest.metrics.items()), "unknown")
+    return {"made by": f"{manifest.recipe} on {manifest.dataset.name}", "quality": quality}
 
 
 def example_command(model: LiveModel, root: str) -> str:
     """Write a curl line that asks this model."""
     fallback = ["-H", "Content-Type: application/json", "-d", '{"inputs": [[0.5, …]]}']
-    arguments = EXAMPLES.get(model.manifest.inputs[0].kind, fallback)
+    arguments = EXAMPLES.get(model.description.inputs[0].kind, fallback)
     return shlex.join(["curl", *arguments, f"{root}v2/models/{model.name}/predict"])

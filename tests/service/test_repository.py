@@ -366,6 +366,6 @@ def test_the_manifest_in_the_store_is_what_is_served(store: Store) -> None:
 
     async def work(repository: Repository) -> None:
         written = json.loads((stored.path / "manifest.json").read_text())
-        assert repository.get("double").manifest.digest == written["files"]["model.onnx"]
+        assert repository.get("double").description.digest == written["files"]["model.onnx"]
 
     with_repository(store, work)
