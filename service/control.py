@@ -11,11 +11,11 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
+from model_store import StoreError
 from service import run_dir as files
 from service.errors import ControlRefused, ServiceError, UnknownModel
 from service.repository import Repository, State, VersionStatus
@@ -27,18 +27,18 @@ AGREE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Desired:
-    """What all workers shall serve: model → the revision in which it was last asked for."""
+    """What all workers shall serve: model → version."""
 
     revision: int = 0
     models: Mapping[str, int] = field(default_factory=dict)
 
-    def with_model(self, name: str) -> Desired:
-        """Ask for a model, also if it is there: what is newest in the store then serves."""
-        return Desired(self.revision + 1, {**self.models, name: self.revision + 1})
+    def with_model(self, name: str, version: int) -> Desired:
+        """Ask for a version of a model."""
+        return Desired(self.revision + 1, {**self.models, name: version})
 
     def without_model(self, name: str) -> Desired:
         """Ask for a model to go."""
-        return Desired(self.revision + 1, {known: at for known, at in self.models.items() if known != name})
+        return Desired(self.revision + 1, {known: number for known, number in self.models.items() if known != name})
 
     def restored(self, after: Desired) -> Desired:
         """Ask for this state again, after another one failed."""
@@ -48,25 +48,38 @@ class Desired:
 class Control:
     """Carries out load and unload calls in one process, or in all that share a run directory.
 
-    What changes: `_applied`, the state that this process has carried out, `_errors` of doing so, and `_told`, what
-    the other workers know of it; on the event loop only.
+    What changes: `_revision`, the last one that this process has carried out, `_errors` of doing so, and `_told`,
+    what the other workers know of it; on the event loop only.
     """
 
-    def __init__(self, repository: Repository, *, run_dir: Path | None = None, worker: int | None = None) -> None:
+    def __init__(
+        self, repository: Repository, *, explicit: bool, run_dir: Path | None = None, worker: int | None = None
+    ) -> None:
         self._repository = repository
+        self._explicit = explicit
         self._run_dir = run_dir
         self._worker = worker or os.getpid()
-        self._applied = Desired()
+        self._revision = 0
         self._errors: dict[str, str] = {}
         self._told: tuple[int, list[VersionStatus]] | None = None
         self._follower: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Take over what other workers agreed on before this one came; then follow."""
-        self._applied = Desired(0, dict.fromkeys(self._repository.names(), 0))
-        if self._run_dir is not None:
-            await self._look(self._run_dir)
-            self._follower = asyncio.create_task(self._follow(self._run_dir))
+        """Load the models: what the control mode says, or what other workers agreed on before this one came."""
+        if self._run_dir is None:
+            await self._repository.start()
+            return
+        # One worker after the other: what the first one loads, the others load too, whatever is published meanwhile.
+        with await self._turn(self._run_dir):
+            await self._start_as_agreed(self._run_dir)
+        self._follower = asyncio.create_task(self._follow(self._run_dir))
+
+    async def _start_as_agreed(self, run_dir: Path) -> None:
+        agreed = _read_desired(run_dir)
+        await self._repository.start(names=None if agreed is None else ())
+        if self._explicit and agreed is None:
+            files.write_desired(run_dir, asdict(Desired(1, self._repository.serving())))
+        await self._look(run_dir)
 
     async def stop(self) -> None:
         """Stop following."""
@@ -81,11 +94,11 @@ class Control:
             UnknownModel: the store has no such model.
             ControlRefused: a worker could not; then none has it, or all have what they had.
         """
-        await self._repository.check_in_store(name)
+        version = await self._repository.newest(name)
         if self._run_dir is None:
-            await self._repository.load(name)
+            await self._repository.load(name, version)
         else:
-            await self._agree(self._run_dir, lambda desired: desired.with_model(name))
+            await self._agree(self._run_dir, lambda desired: desired.with_model(name, version))
 
     async def unload(self, name: str) -> None:
         """Unload a model, in every worker; raises as `load`."""
@@ -104,14 +117,10 @@ class Control:
         others = [VersionStatus(**entry) for answer in files.answers(self._run_dir) for entry in answer["index"]]
         return merged([*own, *others])
 
-    async def _agree(self, run_dir: Path, change: Any) -> None:
-        try:
-            turn = await asyncio.to_thread(files.lock, run_dir, timeout=AGREE_SECONDS)
-        except TimeoutError:
-            raise ControlRefused("another load or unload is taking too long") from None
-        with turn:
-            before = _read_desired(run_dir) or Desired(self._applied.revision, self._applied.models)
-            wanted: Desired = change(before)
+    async def _agree(self, run_dir: Path, change: Callable[[Desired], Desired]) -> None:
+        with await self._turn(run_dir):
+            before = _read_desired(run_dir) or Desired()
+            wanted = change(before)
             files.write_desired(run_dir, asdict(wanted))
             errors = await self._wait_for_all(run_dir, wanted.revision)
             if errors:
@@ -119,6 +128,12 @@ class Control:
                 files.write_desired(run_dir, asdict(restored))
                 await self._wait_for_all(run_dir, restored.revision)
                 raise ControlRefused("; ".join(errors))
+
+    async def _turn(self, run_dir: Path) -> contextlib.AbstractContextManager[None]:
+        try:
+            return await asyncio.to_thread(files.lock, run_dir, timeout=AGREE_SECONDS)
+        except TimeoutError:
+            raise ControlRefused("another worker's start, load or unload is taking too long") from None
 
     async def _wait_for_all(self, run_dir: Path, revision: int) -> list[str]:
         """Wait until every live worker has answered this revision; return what went wrong, and where."""
@@ -144,29 +159,27 @@ class Control:
     async def _look(self, run_dir: Path) -> None:
         """Carry out a new revision, and tell what is served here if that has changed."""
         desired = _read_desired(run_dir)
-        if desired is not None and desired.revision > self._applied.revision:
+        if desired is not None and desired.revision > self._revision:
             await self._carry_out(desired)
         index = self._repository.index()
-        if (self._applied.revision, index) != self._told:
-            self._told = (self._applied.revision, index)
+        if (self._revision, index) != self._told:
+            self._told = (self._revision, index)
             self._tell(run_dir, index)
 
     async def _carry_out(self, desired: Desired) -> None:
         errors = {}
-        for name in self._applied.models.keys() - desired.models.keys():
-            with contextlib.suppress(ServiceError):
-                self._repository.unload(name)
-        for name, revision in desired.models.items():
-            if revision > self._applied.models.get(name, -1):
-                try:
-                    await self._repository.load(name)
-                except ServiceError as error:
-                    errors[name] = str(error)
-        self._applied, self._errors = desired, errors
+        for name in self._repository.serving().keys() - desired.models.keys():
+            self._repository.unload(name)
+        for name, version in desired.models.items():
+            try:
+                await self._repository.load(name, version)
+            except (ServiceError, StoreError) as error:
+                errors[name] = str(error)
+        self._revision, self._errors = desired.revision, errors
 
     def _tell(self, run_dir: Path, index: list[VersionStatus]) -> None:
         answer = {
-            "revision": self._applied.revision,
+            "revision": self._revision,
             "errors": self._errors,
             "index": [asdict(status) for status in index],
         }

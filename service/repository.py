@@ -121,10 +121,10 @@ class Repository:
         """List every version that was looked at, with its state and the reason for it."""
         return [self._status[key] for key in sorted(self._status)]
 
-    async def start(self) -> None:
-        """Load what the control mode says; then, with `poll`, watch the store."""
+    async def start(self, *, names: Iterable[str] | None = None) -> None:
+        """Load what the control mode says (with `explicit`: these names, or else the settings'); with `poll`, watch."""
         if self._settings.control == "explicit":
-            await self._load_named(self._settings.load)
+            await self._load_named(self._settings.load if names is None else names)
         else:
             await self.refresh()
         self._started = True
@@ -149,23 +149,32 @@ class Repository:
             await self.check_in_store(name)
         await self.refresh(names)
 
-    async def load(self, name: str) -> None:
-        """Serve a model's newest version, tried anew even if it was refused before.
+    async def newest(self, name: str) -> int:
+        """Find a model's newest whole version in the store, whether it serves or not; raises `UnknownModel`."""
+        await self.check_in_store(name)
+        return (await self._in_thread(self._store.resolve, name)).version
+
+    def serving(self) -> dict[str, int]:
+        """Tell which version of each model serves."""
+        return {name: model.version for name, model in self._serving.items()}
+
+    async def load(self, name: str, version: int) -> None:
+        """Serve exactly this version of a model, also if it was refused before.
 
         Raises:
-            UnknownModel: the store has no such model.
-            ControlRefused: its newest version cannot serve; what served before serves on.
+            ControlRefused: it cannot serve; what served before serves on.
         """
-        await self.check_in_store(name)
-        self._refused = {key: files for key, files in self._refused.items() if key[0] != name}
-        await self.refresh((name,))
-        refused = [status for status in self.index() if status.name == name and status.state == "UNAVAILABLE"]
-        serving = self._serving.get(name)
-        newest = max(refused, key=lambda status: status.version, default=None)
-        if newest is not None and (serving is None or newest.version > serving.version):
-            raise ControlRefused(f"version {newest.version} of model {name!r} cannot serve: {newest.reason}")
-        if serving is None:
-            raise ControlRefused(f"model {name!r} has no version that can serve: its group is incomplete")
+        if self.serving().get(name) == version:
+            return
+        stored: StoredVersion = await self._in_thread(self._store.resolve, name, version)
+        self._set_status(name, version, "LOADING")
+        try:
+            loaded = await self._in_thread(self._load_one, stored)
+        except ModelRefused as error:
+            await self._refuse([stored], stored, str(error))
+            raise ControlRefused(f"version {version} of model {name!r} cannot serve: {error}") from None
+        self._refused.pop((name, version), None)
+        self._swap_in([loaded])
 
     async def check_in_store(self, name: str) -> None:
         """Raise `UnknownModel` unless the store has this model."""

@@ -40,8 +40,7 @@ def with_workers(
         controls = []
         for number, repository in enumerate(repositories, 1):
             files.worker_came(run_dir, number)
-            await repository.start()
-            controls.append(Control(repository, run_dir=run_dir, worker=number))
+            controls.append(Control(repository, explicit=True, run_dir=run_dir, worker=number))
             await controls[-1].start()
         try:
             return await work(controls, repositories)
@@ -64,7 +63,8 @@ def test_what_one_worker_refuses_no_worker_keeps(stores: list[Store], tmp_path: 
 
 
 def test_any_worker_may_be_called_and_all_follow(stores: list[Store], tmp_path: Path) -> None:
-    tiny_models.publish_affine(stores[1], "triple", factor=3)
+    for store in stores:
+        tiny_models.publish_affine(store, "triple", factor=3)
 
     async def work(controls: list[Control], repositories: list[Repository]) -> None:
         await controls[1].load("triple")
@@ -78,7 +78,8 @@ def test_any_worker_may_be_called_and_all_follow(stores: list[Store], tmp_path: 
 
 
 def test_calls_at_the_same_time_take_turns(stores: list[Store], tmp_path: Path) -> None:
-    tiny_models.publish_affine(stores[1], "triple", factor=3)
+    for store in stores:
+        tiny_models.publish_affine(store, "triple", factor=3)
 
     async def work(controls: list[Control], repositories: list[Repository]) -> None:
         await asyncio.gather(controls[0].load("triple"), controls[1].load("double"), controls[0].load("double"))
@@ -113,13 +114,55 @@ def test_the_index_shows_the_least_ready_of_all_workers(stores: list[Store], tmp
     with_workers(stores, tmp_path / "run", work)
 
 
-def test_desired_states_follow_each_other() -> None:
-    first = Desired().with_model("a")
-    second = first.with_model("b").without_model("a")
+def test_a_worker_that_starts_later_loads_the_versions_that_the_first_one_did(
+    stores: list[Store], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        run_dir = tmp_path / "run"
+        files.prepare(run_dir)
+        settings = Settings(control="explicit", load=("double",))
+        repositories = [Repository(stores[0], settings, Metrics()) for _ in range(2)]
+        controls = [
+            Control(repository, explicit=True, run_dir=run_dir, worker=number)
+            for number, repository in enumerate(repositories, 1)
+        ]
+        await controls[0].start()
+        tiny_models.publish_affine(stores[0], "double", factor=5)
+        await controls[1].start()
+        served = [repository.serving() for repository in repositories]
+        for one, repository in zip(controls, repositories, strict=True):
+            await one.stop()
+            await repository.stop()
 
-    assert first == Desired(1, {"a": 1})
-    assert second == Desired(3, {"b": 2})
-    assert first.restored(second) == Desired(4, {"a": 1})
+        assert served == [{"double": 1}, {"double": 1}]
+
+    asyncio.run(main())
+
+
+def test_what_one_worker_refuses_is_given_back_by_those_that_had_it(stores: list[Store], tmp_path: Path) -> None:
+    for store in stores:
+        tiny_models.publish_affine(store, "double", factor=5)
+
+    async def work(controls: list[Control], repositories: list[Repository]) -> None:
+        for store in stores:
+            tiny_models.publish_affine(store, "double", factor=7)
+        stores[1].resolve("double").onnx_path.write_bytes(b"overwritten")
+
+        with pytest.raises(ControlRefused, match="worker 2: version 3"):
+            await controls[0].load("double")
+
+        assert [repository.serving() for repository in repositories] == [{"double": 2}, {"double": 2}]
+
+    with_workers(stores, tmp_path / "run", work)
+
+
+def test_desired_states_follow_each_other() -> None:
+    first = Desired().with_model("a", 3)
+    second = first.with_model("b", 1).without_model("a")
+
+    assert first == Desired(1, {"a": 3})
+    assert second == Desired(3, {"b": 1})
+    assert first.restored(second) == Desired(4, {"a": 3})
 
 
 def test_of_several_statuses_the_least_ready_counts() -> None:
