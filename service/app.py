@@ -25,7 +25,7 @@ from service.settings import Settings
 from service.telemetry import logs
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
-from service.web import health, inference, metadata, metrics, pages, problems, repository
+from service.web import health, inference, metadata, metrics, pages, problems, repository, tfserving
 from service.web.parts import KEY, Parts, parts
 
 
@@ -38,7 +38,7 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     threads = settings.threads or max(1, usable_processors() // settings.workers)
     models = Repository(Store(choice.location), settings, numbers, threads=threads)
     shared = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
-    control = Control(models, explicit=settings.control == "explicit", run_dir=Path(shared) if shared else None)
+    control = Control(models, run_dir=Path(shared) if shared else None)
     return Parts(settings, numbers, models, control, OwningLoop())
 
 
@@ -52,6 +52,7 @@ async def start(found: Parts) -> None:
     check_provider(found.settings.provider)
     seconds = found.settings.load_timeout
     try:
+        await asyncio.wait_for(found.repository.start(), seconds)
         await asyncio.wait_for(found.control.start(), seconds)
     except TimeoutError:
         raise DeadlineExceeded(f"the models were not loaded within {seconds:g} seconds") from None
@@ -80,8 +81,9 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = found.settings.max_binary_bytes
     app.extensions[KEY] = found
     problems.register(app)
-    for module in (health, metadata, inference, repository, metrics, pages):
+    for module in (health, metadata, inference, repository, tfserving, metrics, pages):
         app.register_blueprint(module.blueprint)
+    app.wsgi_app = tfserving.AnyCase(app.wsgi_app)  # type: ignore[method-assign]
     if served is None:
         _start_before_first_request(app)
     return app

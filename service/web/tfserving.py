@@ -1,0 +1,232 @@
+"""TensorFlow Serving's REST API, version 1, and KServe's first protocol, whose paths are the same.
+
+Source: TensorFlow Serving, "RESTful API" (g3doc/api_rest.md) and model_servers/http_rest_api_util.cc; KServe, "V1
+protocol". The two give `GET /v1/models/M` different meanings: one body holds the fields of both.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from flask import Blueprint, Response, request
+from werkzeug.exceptions import MethodNotAllowed
+
+from service.codec import tfserving
+from service.errors import NotFound, UnknownModel, UnknownVersion
+from service.live_model import LiveModel
+from service.repository import VersionStatus
+from service.tensors import Arrays, TensorSpec
+from service.web.inference import count_failure, counted, request_body, request_wire, run_model
+from service.web.parts import parts
+from service.web.problems import JSON
+from service.web.wire import Answer
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+blueprint = Blueprint("tfserving", __name__)
+
+# datatype of the Open Inference Protocol → TensorFlow's DataType (types.proto).
+DTYPES = {
+    "BOOL": "DT_BOOL",
+    "UINT8": "DT_UINT8",
+    "UINT16": "DT_UINT16",
+    "UINT32": "DT_UINT32",
+    "UINT64": "DT_UINT64",
+    "INT8": "DT_INT8",
+    "INT16": "DT_INT16",
+    "INT32": "DT_INT32",
+    "INT64": "DT_INT64",
+    "FP16": "DT_HALF",
+    "FP32": "DT_FLOAT",
+    "FP64": "DT_DOUBLE",
+    "BYTES": "DT_STRING",
+}
+
+# State of the index → state of TensorFlow Serving, where a version that could not be loaded is at its END, with the
+# error in its status: clients that wait for AVAILABLE give up at END.
+STATES = {"LOADING": "LOADING", "READY": "AVAILABLE", "UNLOADING": "UNLOADING", "UNAVAILABLE": "END"}
+
+
+@blueprint.post("/v1/models/<name>:<verb>")
+@blueprint.post("/v1/models/<name>/versions/<version>:<verb>")
+@blueprint.post("/v1/models/<name>/labels/<label>:<verb>")
+def ask(name: str, verb: str, version: str | None = None, label: str | None = None) -> Response:
+    """Answer a predict, classify or regress request."""
+    if verb not in ANSWERS:
+        raise NotFound(f"nothing at {request.path}; a model is asked to :{', :'.join(ANSWERS)}")
+    # These bodies are JSON, whatever a header says of binary tensors.
+    settings, wire = parts().settings, replace(request_wire(), header_length=None)
+    body = request_body(wire.limit(settings))
+
+    def answer(model: LiveModel) -> Answer:
+        return wire.compressed(Answer(ANSWERS[verb](wire.plain(body, settings), model)))
+
+    return counted(name, _counted_version(name, version, label), answer)
+
+
+def _predict(body: bytes, model: LiveModel) -> bytes:
+    asked = tfserving.decode_predict(body, model.signature, model.description)
+    return tfserving.encode_predict(_run(model, asked.inputs), model.signature, by_rows=asked.by_rows)
+
+
+def _classify(body: bytes, model: LiveModel) -> bytes:
+    output = tfserving.output_of_kind(model.description, "probabilities")
+    outputs = _run(model, tfserving.decode_examples(body, model.signature, model.description))
+    return tfserving.encode_classes(outputs[output.name], output.labels)
+
+
+def _regress(body: bytes, model: LiveModel) -> bytes:
+    output = tfserving.output_of_kind(model.description, "value")
+    outputs = _run(model, tfserving.decode_examples(body, model.signature, model.description))
+    return tfserving.encode_values(outputs[output.name], output.name)
+
+
+def _run(model: LiveModel, inputs: Arrays) -> Arrays:
+    return run_model(model, inputs, timeout=parts().settings.request_timeout)
+
+
+ANSWERS: dict[str, Callable[[bytes, LiveModel], bytes]] = {
+    "classify": _classify,
+    "predict": _predict,
+    "regress": _regress,
+}
+
+
+@blueprint.get("/v1/models")
+def models() -> Response:
+    """List the models that are served (KServe)."""
+    return _json({"models": parts().repository.names()})
+
+
+@blueprint.get("/v1/models/<name>")
+@blueprint.get("/v1/models/<name>/versions/<version>")
+@blueprint.get("/v1/models/<name>/labels/<label>")
+def status(name: str, version: str | None = None, label: str | None = None) -> Response:
+    """Tell the state of a model's versions; with status 200 whatever the state, as clients of TensorFlow Serving poll.
+
+    Raises:
+        UnknownModel, UnknownVersion: the index has no such line.
+    """
+    if ":" in request.path:
+        raise MethodNotAllowed(valid_methods=["POST"])
+    lines = _status_lines(name, _version_of(name, version, label))
+    ready = any(line.state == "READY" for line in lines)
+    return _json({"model_version_status": [_version_status(line) for line in lines], "name": name, "ready": ready})
+
+
+def _status_lines(name: str, version: str | None) -> Sequence[VersionStatus]:
+    index = parts().repository.index()
+    of_model = [line for line in index if line.name == name]
+    if not of_model:
+        raise UnknownModel(name, known={line.name for line in index})
+    chosen = [line for line in of_model if version in (None, str(line.version))]
+    if not chosen:
+        raise UnknownVersion(name, str(version), known=[line.version for line in of_model])
+    return chosen
+
+
+def _version_status(line: VersionStatus) -> dict[str, Any]:
+    # TensorFlow Serving hands on the loader's own code here; clients tell OK from any other. INTERNAL is the one
+    # that goes with status 500, which a refused version has elsewhere.
+    code = "INTERNAL" if line.state == "UNAVAILABLE" and line.reason else "OK"
+    return {
+        "version": str(line.version),
+        "state": STATES.get(line.state, "UNKNOWN"),
+        "status": {"error_code": code, "error_message": line.reason},
+    }
+
+
+@blueprint.get("/v1/models/<name>/metadata")
+@blueprint.get("/v1/models/<name>/versions/<version>/metadata")
+@blueprint.get("/v1/models/<name>/labels/<label>/metadata")
+def metadata(name: str, version: str | None = None, label: str | None = None) -> Response:
+    """Describe a model's inputs and outputs as TensorFlow Serving does: integers of 64 bits are strings in its JSON."""
+    model = parts().repository.get(name, _version_of(name, version, label))
+    signature = {
+        "inputs": _tensors(model.signature.inputs),
+        "outputs": _tensors(model.signature.outputs),
+        "method_name": "tensorflow/serving/predict",
+    }
+    return _json(
+        {
+            "model_spec": {"name": name, "signature_name": "", "version": str(model.version)},
+            "metadata": {"signature_def": {"signature_def": {tfserving.SIGNATURE: signature}}},
+        }
+    )
+
+
+def _tensors(specs: Iterable[TensorSpec]) -> dict[str, Any]:
+    return {
+        spec.name: {
+            "dtype": DTYPES[spec.datatype],
+            "tensor_shape": {
+                "dim": [{"size": str(size), "name": ""} for size in spec.wire_shape],
+                "unknown_rank": False,
+            },
+            "name": spec.name,
+        }
+        for spec in specs
+    }
+
+
+def _version_of(name: str, version: str | None, label: str | None) -> str | None:
+    """Return the version that a path names, by number or by label; None for the one that is served."""
+    return version if label is None else labelled_version(name, label)
+
+
+def _counted_version(name: str, version: str | None, label: str | None) -> str | None:
+    """Do as `_version_of`; count a label that leads nowhere as a failed request."""
+    try:
+        return _version_of(name, version, label)
+    except NotFound as error:
+        count_failure(parts(), error, name, None)
+        raise
+
+
+def labelled_version(name: str, label: str) -> str:
+    """Look a version label up.
+
+    Raises:
+        NotFound: the model has no such label. The repository knows none yet: no model has any.
+    """
+    _status_lines(name, None)
+    raise NotFound(f"model {name!r} has no label {label!r}")
+
+
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value), mimetype=JSON)
+
+
+_PATH = re.compile(r"/v1/models(?:/([^/:]+))?(?:/(versions|labels)/([^/:]+))?(/metadata|:\w+)?", re.IGNORECASE)
+
+
+class AnyCase:
+    """WSGI: finds the paths above in any case, as TensorFlow Serving does; names and labels are left as they are."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Write the path's fixed words in lower case, and hand on."""
+        environ["PATH_INFO"] = in_lower_case(environ.get("PATH_INFO", ""))
+        return self._app(environ, start_response)
+
+
+def in_lower_case(path: str) -> str:
+    """Write the fixed words of a path of this interface in lower case; leave every other path."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        return path
+    name, kind, chosen, tail = found.groups()
+    steps = [
+        "/v1/models",
+        f"/{name}" if name else "",
+        f"/{kind.lower()}/{chosen}" if kind else "",
+        (tail or "").lower(),
+    ]
+    return "".join(steps)
