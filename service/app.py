@@ -38,7 +38,7 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     threads = settings.threads or max(1, usable_processors() // settings.workers)
     models = Repository(Store(choice.location), settings, numbers, threads=threads)
     shared = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
-    control = Control(models, run_dir=Path(shared) if shared else None)
+    control = Control(models, explicit=settings.control == "explicit", run_dir=Path(shared) if shared else None)
     return Parts(settings, numbers, models, control, OwningLoop())
 
 
@@ -52,7 +52,6 @@ async def start(found: Parts) -> None:
     check_provider(found.settings.provider)
     seconds = found.settings.load_timeout
     try:
-        await asyncio.wait_for(found.repository.start(), seconds)
         await asyncio.wait_for(found.control.start(), seconds)
     except TimeoutError:
         raise DeadlineExceeded(f"the models were not loaded within {seconds:g} seconds") from None
