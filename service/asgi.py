@@ -17,6 +17,7 @@ from model_store import StoreError
 from service.app import build_parts, create_app, start, stop
 from service.body import BodyReader, ClientLeft, Headers, Message, Receive, announced_length
 from service.errors import BodyTooLarge, ServiceError
+from service.live_model import LiveModel
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import CONTENT_TYPE
@@ -95,14 +96,14 @@ class Front:
         try:
             body = await self._bodies.read(receive, limit=limit)
             if target:
-                answer = await self._infer(*target, wire, body)
-                await _answer(send, answer.body, headers=_as_bytes(answer.headers))
+                answer, model = await self._infer(*target, wire, body)
+                await _answer(send, answer.body, headers=_as_bytes((*answer.headers, *model.identity)))
             else:
                 await self._flask(scope, _replay(body, receive), send)
         finally:
             self._bodies.release(announced)
 
-    async def _infer(self, name: str, version: str | None, wire: Wire, body: bytes) -> Answer:
+    async def _infer(self, name: str, version: str | None, wire: Wire, body: bytes) -> tuple[Answer, LiveModel]:
         found, started = self._parts, time.monotonic()
         try:
             model = found.repository.get(name, version)
@@ -114,7 +115,7 @@ class Front:
             inference.count_failure(found, error, name, version)
             raise
         model.metrics.answered(time.monotonic() - started)
-        return answer
+        return answer, model
 
     async def _get(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] == "GET" and path == "/v2/health/live":

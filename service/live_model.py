@@ -36,6 +36,15 @@ class LiveModel:
         """Output name → names of the entries of its last dimension, where they are known."""
         return {spec.name: spec.labels for spec in self.description.outputs if spec.labels is not None}
 
+    @cached_property
+    def identity(self) -> tuple[tuple[str, str], ...]:
+        """The headers by which an answer says what computed it."""
+        return (
+            ("Ovenbird-Model", self.name),
+            ("Ovenbird-Version", str(self.version)),
+            ("Ovenbird-Digest", f"sha256:{self.description.digest}"),
+        )
+
     async def predict(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:
         """Compute all outputs for checked inputs, batched with other requests; see `Batcher.submit`."""
         return await self.batcher.submit(inputs, timeout=timeout, priority=priority)

@@ -76,7 +76,7 @@ def counted(name: str, version: str | None, answer: Callable[[LiveModel], Answer
         count_failure(found, error, name, version)
         raise
     model.metrics.answered(time.monotonic() - started)
-    return Response(made.body, headers=list(made.headers))
+    return Response(made.body, headers=[*made.headers, *model.identity])
 
 
 def run_model(model: LiveModel, inputs: Arrays, *, timeout: float, priority: int = 0) -> Arrays:

@@ -62,6 +62,17 @@ def test_infer_answers_each_row(client: httpx.Client, path: str) -> None:
     }
 
 
+@pytest.mark.parametrize("route", ["infer", "predict"])
+def test_each_answer_says_which_file_computed_it(client: httpx.Client, route: str) -> None:
+    body = affine_body([1, 2, 3]) if route == "infer" else {"inputs": [[1, 2, 3]]}
+
+    answer = client.post(f"/v2/models/double/{route}", json=body)
+
+    digest = client.get("/v2/models/double").json()["properties"]["digest"]
+    assert (answer.headers["ovenbird-model"], answer.headers["ovenbird-version"]) == ("double", "1")
+    assert answer.headers["ovenbird-digest"] == digest
+
+
 def test_the_request_id_comes_back(client: httpx.Client) -> None:
     answer = client.post("/v2/models/double/infer", json=affine_body([1, 2, 3]) | {"id": "ünïque-7"})
 
