@@ -69,7 +69,10 @@ class StoredVersion:
     @property
     def is_bare(self) -> bool:
         """Whether it is an ONNX file without a manifest, as other servers' stores hold them."""
-        return self.onnx_path.is_file() and not (self.path / MANIFEST_FILE).exists()
+        try:
+            return self.onnx_path.is_file() and not (self.path / MANIFEST_FILE).exists()
+        except PermissionError:
+            return False  # its manifest will say that it may not be read
 
     @cached_property
     def manifest(self) -> Manifest:

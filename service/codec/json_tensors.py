@@ -26,9 +26,17 @@ def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
     except (ValueError, OverflowError):
         raise WrongTensor(f"input {spec.name!r}: data is ragged: its lists differ in length or depth") from None
     wanted = NUMPY_DTYPES[spec.datatype]
+    if spec.datatype == "UINT64" and found.dtype.kind == "f":
+        found = _whole_beyond_int64(data, found)
     if found.dtype.kind not in _KINDS.get(spec.datatype, "iu"):
         raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, {_what_else(found)}")
     return _cast(found, wanted, spec)
+
+
+def _whole_beyond_int64(data: list[Any], found: Array) -> Array:
+    """Read whole numbers on both sides of 2**63, of which NumPy makes fractions; others stay as they were found."""
+    numbers = np.array(data, dtype=object)
+    return numbers.astype(np.uint64) if all(type(value) is int for value in numbers.ravel()) else found
 
 
 def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
@@ -44,7 +52,8 @@ def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
         return found.astype(wanted)
     with np.errstate(over="ignore"):
         cast = found.astype(wanted)
-    if not np.isfinite(cast).all():
+    # NaN and Infinity that were sent as such (V1 can) stay; what has become infinite was too large.
+    if (np.isfinite(cast) != np.isfinite(found)).any():
         raise WrongTensor(f"input {spec.name!r}: a value is too large for {spec.datatype}")
     return cast
 

@@ -13,7 +13,7 @@ import json
 import math
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from service.codec.binary import utf8
 from service.codec.json_tensors import tensor_from_json
 from service.codec.media import Described, picture
 from service.errors import BadRequest, MalformedBody, UnrepresentableOutput, WrongTensor
-from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, TensorSpec
+from service.tensors import Array, Arrays, Signature, TensorSpec
 
 SIGNATURE = "serving_default"
 
@@ -230,22 +230,7 @@ def _numbers(values: list[Any], spec: TensorSpec) -> Array:
             raise WrongTensor(
                 f'input {spec.name!r}: {{"b64": …}} is a text or a whole picture, and not {spec.datatype} values'
             ) from None
-        # NaN and Infinity, which other protocols cannot send as JSON, look like numbers too large.
-        kept = _with_non_finite(values, spec) if spec.datatype in ("FP16", "FP32") else None
-        if kept is None:
-            raise
-        return kept
-
-
-def _with_non_finite(values: list[Any], spec: TensorSpec) -> Array | None:
-    """Make an array in which NaN and Infinity are kept; None if that was not the only thing wrong."""
-    try:
-        wide = tensor_from_json(values, replace(spec, datatype="FP64"))
-    except WrongTensor:
-        return None
-    with np.errstate(over="ignore"):
-        narrow = wide.astype(NUMPY_DTYPES[spec.datatype])
-    return narrow if (np.isfinite(narrow) == np.isfinite(wide)).all() else None
+        raise
 
 
 def _holds_b64(value: Any, depth: int) -> bool:
