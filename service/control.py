@@ -80,6 +80,8 @@ class Control:
         if self._explicit and agreed is None:
             files.write_desired(run_dir, asdict(Desired(1, self._repository.serving())))
         await self._look(run_dir)
+        # Only now do others wait for this worker: it cannot answer as long as it waits for its turn itself.
+        files.worker_came(run_dir, self._worker)
 
     async def stop(self) -> None:
         """Stop following."""

@@ -56,12 +56,6 @@ def on_starting(_arbiter: Any) -> None:
         run_dir.prepare(Path(_run_dir))
 
 
-def post_fork(_arbiter: Any, worker: Any) -> None:
-    """Let a new worker be waited for when workers agree on something."""
-    if _run_dir is not None:
-        run_dir.worker_came(Path(_run_dir), worker.pid)
-
-
 def child_exit(_arbiter: Any, worker: Any) -> None:
     """Drop a dead worker's gauges and what it agreed to; its counters stay in the sum."""
     if _run_dir is not None:

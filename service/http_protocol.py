@@ -7,49 +7,50 @@ open for a moment: a request that was on its way when the signal came is answere
 from __future__ import annotations
 
 import asyncio
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 * 2**10
-HEADER_SECONDS = 30.0
 LAST_CALL_SECONDS = 0.5
 
 _TOO_LARGE = b'{"error":"the request line and headers are larger than 65536 bytes"}'
-_TOO_SLOW = b'{"error":"the request line and headers did not arrive within 30 seconds"}'
+_TOO_SLOW = b'{"error":"the request line and headers did not arrive in time"}'
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """Bounds the size and the time of a request's headers."""
 
+    header_seconds: ClassVar[float] = 30.0
+
     _header_bytes = 0
-    _in_headers = True
+    _in_headers = False
     _stopping = False
     _header_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse headers that are too large, and give those that are incomplete a deadline."""
-        if self._in_headers:
-            self._header_bytes += len(data)
         super().data_received(data)
         if self._in_headers and not self.transport.is_closing():
+            self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
                 self._refuse(b"431 Request Header Fields Too Large", _TOO_LARGE)
             elif self._header_timer is None:
-                self._header_timer = self.loop.call_later(HEADER_SECONDS, self._headers_too_slow)
+                self._header_timer = self.loop.call_later(self.header_seconds, self._headers_too_slow)
+
+    def on_message_begin(self) -> None:
+        """Note that a request has begun: its line and headers are to come."""
+        self._in_headers = True
+        self._header_bytes = 0
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Note that the headers are whole; start the request."""
         self._in_headers = False
-        self._header_bytes = 0
         self._cancel_header_timer()
         super().on_headers_complete()
         if self._stopping and self.cycle is not None:
             self.cycle.keep_alive = False
-
-    def on_message_complete(self) -> None:
-        """Note that what comes next is another request's headers."""
-        self._in_headers = True
-        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""

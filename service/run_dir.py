@@ -31,7 +31,7 @@ def prepare(run_dir: Path) -> None:
 
 
 def worker_came(run_dir: Path, pid: int) -> None:
-    """Note a new worker; called by the worker as its first act."""
+    """Note a worker that follows the others from now on; called by the worker itself."""
     (run_dir / "workers" / str(pid)).touch()
 
 

@@ -138,8 +138,8 @@ def test_the_triton_client_manages_models(service: RunningService) -> None:
 
 def test_a_worker_that_comes_later_serves_what_was_agreed(store: Path) -> None:
     with running(store, control="explicit", load="double", workers=2) as service:
-        call(service, "triple", "load")
-        call(service, "double", "unload")
+        changed = [call(service, "triple", "load"), call(service, "double", "unload")]
+        assert [answer.text for answer in changed] == ["{}", "{}"]
         children = Path(f"/proc/{service.process.pid}/task/{service.process.pid}/children")
         before = set(children.read_text().split())
         for victim in before:

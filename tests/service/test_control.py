@@ -39,7 +39,6 @@ def with_workers(
         repositories = [Repository(store, settings, Metrics()) for store in stores]
         controls = []
         for number, repository in enumerate(repositories, 1):
-            files.worker_came(run_dir, number)
             controls.append(Control(repository, explicit=True, run_dir=run_dir, worker=number))
             await controls[-1].start()
         try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from service_process import RunningService, affine_body, running
+
+from service.http_protocol import BoundedHttpProtocol
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +149,47 @@ def test_headers_that_grow_without_end_are_refused(front: RunningService) -> Non
         status, headers, _ = read_answer(connection)
 
     assert (status, headers["connection"]) == (431, "close")
+
+
+class Hasty(BoundedHttpProtocol):
+    """Half a second for headers, instead of thirty."""
+
+    header_seconds = 0.5
+
+
+def test_headers_that_never_end_are_refused_but_idle_and_waiting_connections_are_not() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await asyncio.sleep(1)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def main() -> tuple[bytes, bytes, bytes]:
+        config = uvicorn.Config(slow, http=Hasty, port=0, log_level="error", lifespan="off")
+        server = uvicorn.Server(config)
+        running = asyncio.create_task(server.serve())
+        while not server.started:
+            await asyncio.sleep(0.01)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        request = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        writer.write(request)
+        waited = await reader.readuntil(b"ok")
+        await asyncio.sleep(1)
+        writer.write(request)
+        after_idling = await reader.readuntil(b"ok")
+        writer.write(request[:20])
+        never_ending = await reader.read()
+        writer.close()
+        server.should_exit = True
+        await running
+        return waited, after_idling, never_ending
+
+    waited, after_idling, never_ending = asyncio.run(main())
+
+    assert waited.startswith(b"HTTP/1.1 200")
+    assert after_idling.startswith(b"HTTP/1.1 200")
+    assert never_ending.startswith(b"HTTP/1.1 408")
 
 
 def test_what_is_not_http_is_refused(front: RunningService) -> None:
