@@ -58,7 +58,7 @@ $(VENV)/.service: $(VENV)/.made $(SOURCES)
 	@touch $@
 
 $(VENV)/.training: $(VENV)/.service $(SOURCES)
-	@echo "installing TensorFlow, Keras and what training needs (about 1.5 GB, a minute or two) …"
+	@echo "installing TensorFlow, Keras and what training needs (about 2 GB, a minute or two) …"
 	@$(INSTALL) -e '.[cpu,train]'
 	@touch $@
 

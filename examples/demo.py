@@ -68,7 +68,7 @@ def _commands(service: Service, store: Store) -> list[str]:
     folder.mkdir(exist_ok=True)
     picture, rows, request = folder / "digit.png", folder / "wine.csv", folder / "infer.json"
     digits = store.resolve("mnist-cnn").golden().inputs["image"]
-    Image.fromarray(np.asarray(digits[1, :, :, 0], np.uint8)).save(picture)
+    Image.fromarray(np.asarray(digits[0, :, :, 0], np.uint8)).save(picture)
     wine = store.resolve("wine-dnn")
     _write_csv(rows, wine.manifest.inputs[0].columns or (), wine.golden().inputs["features"][:3])
     pixels = digits[:1].ravel().tolist()
@@ -82,8 +82,15 @@ def _commands(service: Service, store: Store) -> list[str]:
         ["curl", "-d", "정말 재미있는 영화였다", predict.format("nsmc-text")],
         ["curl", "-d", f"@{request}", f"{service.url}/v2/models/mnist-cnn/infer"],
         ["curl", f"{service.url}/v2/models/mnist-cnn"],
+        [_command(), "predict", "mnist-cnn", str(picture), "--url", service.url],
     ]
     return [shlex.join(command) for command in commands]
+
+
+def _command() -> str:
+    """Name the command as it can be typed here: in a virtual environment that is not activated, by its path."""
+    command = Path(sys.executable).with_name("ovenbird")
+    return str(command.relative_to(Path.cwd())) if command.is_relative_to(Path.cwd()) else str(command)
 
 
 def _write_csv(path: Path, columns: tuple[str, ...], rows: np.ndarray) -> None:

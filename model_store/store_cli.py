@@ -221,5 +221,5 @@ def _tensor(spec: InputSpec | OutputSpec) -> str:
         "batch" if size is None and axis == 0 else str(size or "any") for axis, size in enumerate(spec.shape)
     )
     names = spec.columns if isinstance(spec, InputSpec) else spec.labels
-    listed = f" ({', '.join(names[:12])}{', …' if len(names) > 12 else ''})" if names else ""
+    listed = f" ({', '.join(names[:100])}{', …' if len(names) > 100 else ''})" if names else ""
     return f"{spec.name} {spec.dtype}[{shape}] {spec.kind}{listed}"

@@ -66,9 +66,12 @@ class Front:
             LOGGER.error("cannot start: %s", error)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
+        settings, serving = self._parts.settings, len(self._parts.repository.names())
+        LOGGER.info("serving %d models on http://%s:%d (Ctrl-C stops)", serving, settings.host, settings.port)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await stop(self._parts)
+        LOGGER.info("stopped: all that was accepted is answered")
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
-from model_store import choose_store
-from service.errors import InvalidSettings, ProviderUnavailable
+from model_store import Store, StoreError, choose_store
+from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
 from service.runtime import onnxruntime_build
+from service.runtime.session import check_provider
 from service.settings import PREFIX, Settings, field_hints, parse
 
 # The public options; the other settings are set by their environment variables.
@@ -70,7 +71,6 @@ def serve(**options: Any) -> None:
     """
     settings = _settings({name: value for name, value in options.items() if value not in (None, ())})
     _check_before_start(settings)
-    click.echo(f"serving on http://{settings.host}:{settings.port}  (Ctrl-C stops)", err=True)
     os.environ.update(settings.to_env())
     command = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf"]
     os.execv(sys.executable, command)  # noqa: S606  (no shell is wanted: gunicorn takes this process over)
@@ -99,6 +99,20 @@ def _check_before_start(settings: Settings) -> None:
             raise click.ClickException(f"store {location!r}: no such folder")
         click.echo(f"store {location!r} is not there yet; what is published into it will be served", err=True)
     _check_address(settings)
+    _check_provider_and_models(settings, location)
+
+
+def _check_provider_and_models(settings: Settings, location: str) -> None:
+    try:
+        if settings.provider not in ("auto", "cpu"):
+            check_provider(settings.provider)
+        if settings.control == "explicit":
+            known = Store(location).models()
+            for name in settings.load:
+                if name not in ("*", *known):
+                    raise UnknownModel(name, known=known)
+    except (ServiceError, StoreError) as error:
+        raise click.ClickException(str(error)) from None
 
 
 def _check_address(settings: Settings) -> None:
@@ -109,5 +123,5 @@ def _check_address(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise click.ClickException(
-                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port"
+                f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another --host or --port"
             ) from None

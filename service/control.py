@@ -113,9 +113,9 @@ class Control:
 
     def index(self) -> list[VersionStatus]:
         """List every version with its state: the least ready one that any live worker is in, and the reason there."""
-        own = self._repository.index()
+        own = [*self._repository.index(), *self._repository.not_loaded()]
         if self._run_dir is None:
-            return own
+            return sorted(own, key=lambda status: (status.name, status.version))
         others = [VersionStatus(**entry) for answer in files.answers(self._run_dir) for entry in answer["index"]]
         return merged([*own, *others])
 

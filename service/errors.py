@@ -88,8 +88,8 @@ class NotFound(ServiceError):
 class UnknownModel(NotFound):
     """The repository has no such model."""
 
-    def __init__(self, model: str, *, known: Iterable[str]) -> None:
-        super().__init__(f"unknown model {model!r}; there is: {', '.join(sorted(known)) or 'none'}")
+    def __init__(self, model: str, *, known: Iterable[str], hint: str = "") -> None:
+        super().__init__(f"unknown model {model!r}; there is: {', '.join(sorted(known)) or 'none'}{hint}")
 
 
 class UnknownVersion(NotFound):

@@ -100,7 +100,8 @@ def _readable(name: str, answer: dict[str, object]) -> str:
     assert isinstance(predictions, list)
     many = len(predictions) > 1
     return "\n".join(
-        f"{name}{f' row {row}' if many else ''}: {_one(prediction)}" for row, prediction in enumerate(predictions, 1)
+        f"{'standard input' if name == '-' else name}{f' row {row}' if many else ''}: {_one(prediction)}"
+        for row, prediction in enumerate(predictions, 1)
     )
 
 

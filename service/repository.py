@@ -105,7 +105,8 @@ class Repository:
             return model
         self._raise_if_not_ready(name, version)
         if model is None:
-            raise UnknownModel(name, known=self._known_names())
+            hint = "; control is explicit: load it first" if self._settings.control == "explicit" else ""
+            raise UnknownModel(name, known=self._known_names(), hint=hint)
         raise UnknownVersion(name, str(version), known=[model.version])
 
     def _raise_if_not_ready(self, name: str, version: str | None) -> None:
@@ -120,6 +121,17 @@ class Repository:
     def index(self) -> list[VersionStatus]:
         """List every version that was looked at, with its state and the reason for it."""
         return [self._status[key] for key in sorted(self._status)]
+
+    def not_loaded(self) -> list[VersionStatus]:
+        """List, with control `explicit`, what the store has and nobody has asked for. Reads the disk."""
+        if self._settings.control != "explicit":
+            return []
+        looked_at = {status.name for status in self._status.values()}
+        return [
+            VersionStatus(name, self._store.versions(name)[-1], "UNAVAILABLE", "not loaded")
+            for name in self._store.models()
+            if name not in looked_at
+        ]
 
     async def start(self, *, names: Iterable[str] | None = None) -> None:
         """Load what the control mode says (with `explicit`: these names, or else the settings'); with `poll`, watch."""

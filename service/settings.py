@@ -7,8 +7,9 @@ the same. README.md has a table of these settings; a test compares the two.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -27,7 +28,7 @@ Control = Literal["poll", "none", "explicit"]
 class Settings:
     """The service's settings. Times are in seconds, sizes in bytes, unless the name says otherwise."""
 
-    store: Annotated[str, "Folder of the models; empty: ./store if it exists, else the starter models."] = ""
+    store: Annotated[str, "Folder of the models."] = ""
     host: Annotated[str, "Address to listen on; 0.0.0.0 for every network."] = "127.0.0.1"
     port: Annotated[int, "Port to listen on.", range(1, 65536)] = 8000
     workers: Annotated[int, "Processes that serve; each loads every model.", range(1, 257)] = 1
@@ -55,7 +56,7 @@ class Settings:
         environ = {name: value for name, value in environ.items() if not _is_kubernetes_link(name, value)}
         fields = {PREFIX + name.upper(): name for name in field_hints()}
         problems = [
-            f"{variable}: no such setting"
+            f"{variable}: no such setting{_nearest(variable, fields)}"
             for variable in sorted(environ)
             if _is_ours(variable) and variable not in fields
         ]
@@ -77,6 +78,11 @@ class Settings:
             PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
             for name, value in values.items()
         }
+
+
+def _nearest(variable: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(variable, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _is_kubernetes_link(variable: str, value: str) -> bool:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from gunicorn.arbiter import Arbiter
@@ -27,6 +29,13 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "timeout_graceful_shutdown": int(Settings.from_env().graceful_timeout) or 1,
     }
 
+    async def _stop_without_arbiter(self, stop: Callable[[], None]) -> None:
+        """End when the arbiter is gone, however it ended: nobody could stop or replace this worker any more."""
+        while os.getppid() == self.ppid:
+            await asyncio.sleep(1)
+        self.log.error("the arbiter is gone: stopping")
+        stop()
+
     async def _serve(self) -> None:
         self.config.app = self.wsgi
         server = Server(config=self.config)
@@ -37,6 +46,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         # The arbiter passes Ctrl-C on as SIGQUIT, which uvicorn's worker only notes: it would go on serving until it
         # is killed. Here it means what SIGTERM means: finish what was accepted, then end.
         asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, stop)
+        watch = asyncio.create_task(self._stop_without_arbiter(stop))
         await server.serve(sockets=self.sockets)
+        watch.cancel()
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

@@ -206,8 +206,10 @@ def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
 
 
 def require_packages() -> None:
-    """Raise `MissingPackage` for the first package that is not installed, and say which extra brings it."""
-    for module, extras in NEEDED_PACKAGES.items():
-        if importlib.util.find_spec(module) is None:
-            choices = " or ".join(f"'ovenbird[{extra}]'" for extra in extras)
-            raise MissingPackage(f"the Python package {module!r} is not installed: pip install {choices}")
+    """Raise `MissingPackage` for all packages that are not installed, and say which extras bring them."""
+    missing = [module for module in NEEDED_PACKAGES if importlib.util.find_spec(module) is None]
+    if missing:
+        extras = dict.fromkeys(NEEDED_PACKAGES[module] for module in missing)
+        install = ",".join(choices[0] for choices in extras)
+        others = "; or ".join(" or ".join(choices[1:]) + f" instead of {choices[0]}" for choices in extras)
+        raise MissingPackage(f"not installed: {', '.join(missing)}; pip install 'ovenbird[{install}]' ({others})")

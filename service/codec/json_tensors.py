@@ -46,8 +46,7 @@ def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
         limits = np.iinfo(wanted)
         if found.min() < limits.min or found.max() > limits.max:
             raise WrongTensor(
-                f"input {spec.name!r}: {spec.datatype} holds {limits.min} to {limits.max}, "
-                f"received {found.min()} to {found.max()}"
+                f"input {spec.name!r}: {spec.datatype} holds {limits.min} to {limits.max}, received {_range(found)}"
             )
         return found.astype(wanted)
     with np.errstate(over="ignore"):
@@ -56,6 +55,11 @@ def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:
     if (np.isfinite(cast) != np.isfinite(found)).any():
         raise WrongTensor(f"input {spec.name!r}: a value is too large for {spec.datatype}")
     return cast
+
+
+def _range(found: Array) -> str:
+    least, most = found.min(), found.max()
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def _what_else(found: Array) -> str:

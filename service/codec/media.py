@@ -74,6 +74,12 @@ def decode(body: bytes, content_type: str, model: Described) -> dict[str, Array]
     )
 
 
+def may_be_a_picture(content_type: str, model: Described) -> bool:
+    """Tell whether a body may be a picture, which may be larger than a text."""
+    kind = content_type.partition(";")[0].strip().lower()
+    return any(spec.kind == "image" for spec in model.inputs) and (kind in _UNTOLD or kind.startswith("image/"))
+
+
 def _takes(spec: InputSpec) -> str:
     own = {"image": "image/png, image/jpeg, image/webp or ", "text": "text/plain or ", "tensor": ""}
     return own.get(spec.kind, "text/csv or ") + "application/json"
@@ -85,6 +91,8 @@ def picture(body: bytes, wanted: ImageFormat) -> Array:
     Raises:
         MalformedBody: it is not such a picture, is damaged, or has too many pixels.
     """
+    if not body:
+        raise MalformedBody("the body is empty: send a picture, with curl as --data-binary @FILE")
     try:
         with Image.open(io.BytesIO(body), formats=PICTURE_FORMATS) as opened:
             if opened.width * opened.height > MAX_PIXELS:
@@ -104,6 +112,8 @@ def picture(body: bytes, wanted: ImageFormat) -> Array:
 
 def lines(body: bytes) -> Array:
     """Read one text a line from UTF-8; an array of `str`."""
+    if not body:
+        raise MalformedBody("the body is empty: send one text a line")
     texts = _utf8(body).split("\n")
     if len(texts) > 1 and texts[-1] == "":
         texts.pop()
@@ -124,13 +134,23 @@ def table(body: bytes, spec: InputSpec) -> Array:
         header = [name.strip() for name in rows.pop(0)]
         missing = [name for name in columns if name not in header]
         if missing:
-            raise MalformedBody(f"the CSV header lacks the columns {', '.join(missing)}; it has {', '.join(header)}")
+            raise MalformedBody(_lacking(missing, header, one_line=not rows))
         positions = [header.index(name) for name in columns]
     else:
         positions = list(range(len(columns) or (spec.shape[-1] or len(rows[0]) if rows else 0)))
     if not rows:
         raise MalformedBody("the CSV has no rows of data")
     return np.array([_numbers(row, number, positions, columns) for number, row in enumerate(rows, 1)], spec.dtype)
+
+
+def _lacking(missing: Sequence[str], header: Sequence[str], *, one_line: bool) -> str:
+    found = ", ".join(header[:40]) + (", …" if len(header) > 40 else "")
+    hint = ""
+    if one_line and len(header) > 1:
+        hint = "; it is one line: curl keeps line ends with --data-binary, not with -d"
+    elif len(header) == 1 and ";" in header[0]:
+        hint = "; columns are separated by commas, not semicolons"
+    return f"the CSV header lacks the columns {', '.join(missing)}; it has {found}{hint}"
 
 
 def _numbers(row: Sequence[str], number: int, positions: Sequence[int], columns: Sequence[str]) -> list[float]:

@@ -233,7 +233,7 @@ def _json_tensor(entry: dict[str, Any], shape: tuple[int, ...], spec: TensorSpec
 
 def _shape(value: Any, name: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(size) is int and size > 0 for size in value):
-        raise WrongTensor(f"input {name!r}: shape must be a list of whole numbers from 1, received {_kind(value)}")
+        raise WrongTensor(f"input {name!r}: shape must be a list of whole numbers from 1, received {_shown(value)}")
     return tuple(value)
 
 
@@ -257,6 +257,11 @@ def _requested_output(entry: dict[str, Any], known: Sequence[str], *, binary: bo
     parameters = _parameters(entry, field)
     chosen = _boolean(parameters, "binary_data", field) if "binary_data" in parameters else binary
     return RequestedOutput(name, chosen, _whole(parameters, "classification", field))
+
+
+def _shown(value: Any) -> str:
+    text = orjson.dumps(value).decode()
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _kind(value: Any) -> str:

@@ -46,6 +46,8 @@ def predict(name: str, version: str | None = None) -> Response:
     content_type = request.content_type or ""
 
     def answer(model: LiveModel) -> Answer:
+        if len(body) > settings.max_json_bytes and not media.may_be_a_picture(content_type, model.description):
+            raise BodyTooLarge(settings.max_json_bytes)
         inputs = media.decode(body, content_type, model.description)
         model.signature.check(inputs)
         outputs = run_model(model, inputs, timeout=settings.request_timeout)

@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 
 from model_store import Manifest
 from service.live_model import LiveModel
+from service.runtime.bare import BareDescription
 from service.tensors import TensorSpec
 from service.web.parts import parts
 from service.web.problems import JSON
@@ -48,9 +49,17 @@ def describe(live: LiveModel) -> dict[str, Any]:
         "properties": {
             "provider": live.provider,
             "digest": f"sha256:{live.description.digest}",
+            **_names(live.description),
             **(_origin(live.description) if isinstance(live.description, Manifest) else {}),
         },
     }
+
+
+def _names(model: Manifest | BareDescription) -> dict[str, str]:
+    """Name the columns of the inputs and the entries of the outputs, as JSON lists in strings."""
+    columns = {f"columns.{spec.name}": spec.columns for spec in model.inputs if spec.columns}
+    labels = {f"labels.{spec.name}": spec.labels for spec in model.outputs if spec.labels}
+    return {name: orjson.dumps(names).decode() for name, names in (columns | labels).items()}
 
 
 def _origin(manifest: Manifest) -> dict[str, str]:

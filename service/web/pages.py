@@ -34,7 +34,7 @@ def overview() -> str:
         {"model": model, "facts": _facts(model), "command": example_command(model, request.url_root)}
         for model in repository.live()
     ]
-    refused = [status for status in repository.index() if status.state != "READY"]
+    refused = [status for status in parts().control.index() if status.state != "READY"]
     return render_template("overview.html", rows=rows, refused=refused)
 
 

@@ -47,10 +47,15 @@ def headers_of(error: errors.ServiceError) -> dict[str, str]:
 def _http_message(error: HTTPException) -> str:
     messages = {
         404: f"nothing at {request.path}; / shows what is served",
-        405: f"{request.method} is not allowed at {request.path}",
+        405: f"{request.method} is not allowed at {request.path}{_allowed(error)}",
         413: "the body is larger than the limit",
     }
     return messages.get(error.code or 500, f"{error.name}: {error.description}")
+
+
+def _allowed(error: HTTPException) -> str:
+    methods = sorted(set(getattr(error, "valid_methods", None) or ()) - {"HEAD", "OPTIONS"})
+    return f", only {' and '.join(methods)}" if methods else ""
 
 
 def register(app: Flask) -> None:

@@ -50,6 +50,14 @@ def test_only_what_was_named_serves_at_first(service: RunningService) -> None:
     assert statuses(service, "triple") == {404}
 
 
+def test_the_index_shows_what_can_be_loaded_and_the_error_says_how(service: RunningService) -> None:
+    entry = service.index()["triple", 1]
+    refused = httpx.post(f"{service.url}/v2/models/triple/infer", json=affine_body([1, 2, 3]))
+
+    assert (entry["state"], entry["reason"]) == ("UNAVAILABLE", "not loaded")
+    assert refused.json()["error"].endswith("control is explicit: load it first")
+
+
 def test_a_loaded_model_serves_in_every_worker_when_the_call_returns(service: RunningService) -> None:
     answer = call(service, "triple", "load")
 

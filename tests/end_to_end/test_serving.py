@@ -167,6 +167,22 @@ def test_a_worker_that_dies_is_replaced_and_what_was_counted_stays(store: Path) 
         assert service.metric("ovenbird_requests_total", model="double") == 11
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_when_the_arbiter_is_killed_its_workers_do_not_live_on(store: Path, workers: int) -> None:
+    with running(store, workers=workers) as service:
+        service.process.kill()
+        service.process.wait(10)
+
+        def nobody_answers() -> bool:
+            try:
+                httpx.get(f"{service.url}/v2/health/live")
+            except httpx.ConnectError:
+                return True
+            return False
+
+        assert wait_for(nobody_answers, "the workers to end")
+
+
 @pytest.mark.parametrize("configuration", ["service/gunicorn_conf.py", "python:service.gunicorn_conf"])
 def test_gunicorn_with_our_configuration_does_the_same_as_ovenbird_serve(store: Path, configuration: str) -> None:
     with running(store, command=[*GUNICORN, "-c", configuration], cwd=ROOT) as service:
@@ -206,14 +222,27 @@ def test_bad_versions_are_seen_in_the_index_the_log_and_by_store_verify(store: P
     assert reason in verified.stdout
 
 
-def test_a_provider_that_this_build_lacks_ends_the_start_with_the_way_out(store: Path) -> None:
-    with running(store, wait=False, provider="cuda") as service:
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        pytest.param({"provider": "cuda"}, "provider 'cuda' is not in this build of onnxruntime", id="provider"),
+        pytest.param(
+            {"control": "explicit", "load": "nope"}, "unknown model 'nope'; there is: double, slow", id="model"
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("command", "expected"), [([*OVENBIRD, "serve"], 1), ([*GUNICORN, "-c", "python:service.gunicorn_conf"], 3)]
+)
+def test_what_no_worker_could_start_with_ends_the_start_and_says_why(
+    store: Path, settings: dict[str, str], message: str, command: list[str], expected: int
+) -> None:
+    with running(store, command=command, wait=False, **settings) as service:
         code = service.process.wait(30)
         log = service.log()
 
-    assert code != 0
-    assert "cannot start: provider 'cuda' is not in this build of onnxruntime" in log
-    assert "install the extra 'gpu' instead" in log
+    assert code == expected
+    assert message in log
     assert "Traceback" not in log
 
 
@@ -236,7 +265,7 @@ def test_the_command_predict_asks_a_running_service(store: Path, tmp_path: Path)
 
     assert shown.stdout == "rows.csv row 1: y [2.0, 4.0, 6.0]\nrows.csv row 2: y [8.0, 10.0, 12.0]\n"
     assert json.loads(as_json.stdout)["predictions"] == [{"y": [2, 4, 6]}, {"y": [8, 10, 12]}]
-    assert piped.stdout == "-: y [2.0, 2.0, 2.0]\n"
+    assert piped.stdout == "standard input: y [2.0, 2.0, 2.0]\n"
     assert (partly.returncode, "missing.csv: No such file" in partly.stderr) == (1, True)
     assert (unknown.returncode, "unknown model 'nobody'" in unknown.stderr) == (1, True)
     assert (away.returncode, "is `ovenbird serve` running there?" in away.stderr) == (1, True)

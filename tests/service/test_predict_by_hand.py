@@ -96,6 +96,14 @@ def test_one_version_can_be_named(client: httpx.Client) -> None:
     assert client.post("/v2/models/double/versions/2/predict", json={"inputs": [[1, 2, 3]]}).status_code == 404
 
 
+def test_a_large_picture_may_be_larger_than_a_text(client: httpx.Client) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (500, 550), np.uint8)
+
+    answer = client.post("/v2/models/brightness/predict", content=encoded(noise))
+
+    assert answer.status_code == 200
+
+
 def bomb() -> bytes:
     """A PNG of a few hundred bytes that claims 100 000 x 100 000 pixels."""
     plain = bytearray(encoded(BRIGHT))
@@ -122,6 +130,10 @@ def bomb() -> bytes:
         pytest.param("double", b'{"inputs": [[1, 2]]}', "application/json", 400, "expected shape [-1, 3]", id="shape"),
         pytest.param("nobody", b"{}", "application/json", 404, "unknown model", id="model"),
         pytest.param("double", b" " * 500_000, "text/csv", 413, "larger than the limit", id="too-large"),
+        pytest.param("double", b"1,2,3\n" * 40_000, "text/csv", 413, "limit of 200000 bytes", id="text-too-large"),
+        pytest.param("brightness", b" " * 300_000, "application/json", 413, "200000 bytes", id="json-too-large"),
+        pytest.param("brightness", b"", "image/png", 400, "the body is empty", id="no-picture"),
+        pytest.param("lower", b"", "text/plain", 400, "the body is empty", id="no-text"),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_the_reason(

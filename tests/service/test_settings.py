@@ -64,7 +64,7 @@ def test_all_problems_are_reported_together() -> None:
         Settings.from_env(environ)
 
     assert wrong.value.problems == (
-        "OVENBIRD_PROT: no such setting",
+        "OVENBIRD_PROT: no such setting; did you mean OVENBIRD_PORT?",
         "OVENBIRD_PORT='eighty': expected a whole number from 1 to 65535",
         "OVENBIRD_WORKERS='0': expected a whole number from 1 to 256",
         "OVENBIRD_PROVIDER='gpu': expected one of auto, cpu, cuda, tensorrt, openvino",

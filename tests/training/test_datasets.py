@@ -275,7 +275,7 @@ GOOD = "x,y,target\n" + "".join(f"{index},{index},{index % 2}\n" for index in ra
         pytest.param(GOOD + ",1,0\n", "column 'x', line 22: empty", id="empty-cell"),
         pytest.param(GOOD + "1,1,\n", "column 'target', line 22: empty", id="empty-target"),
         pytest.param(
-            GOOD + "Paris,1,0\n", "column 'x', line 22: 'Paris' is text: only numbers can be learned from", id="text"
+            GOOD + "Paris,1,0\n", "column 'x', line 22: 'Paris' is text, but a table's columns are numbers", id="text"
         ),
         pytest.param(GOOD + "1,2\n", "line 22 has 2 fields, the header has 3", id="ragged"),
         pytest.param("x,x,target\n1,2,3\n", "must name each column once, received x, x, target", id="same-names"),

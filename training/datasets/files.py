@@ -32,7 +32,7 @@ def load_table(path: Path, options: FileOptions) -> Dataset:
     """
     table = _read_csv(path)
     target = options.target or "target"
-    answers = _column(path, table, target)
+    answers = _column(path, table, target, option="target")
     columns = tuple(name for name in table if name != target)
     if not columns:
         raise UnusableData(f"{path}: no column beside the target {target!r}")
@@ -51,8 +51,8 @@ def load_texts(path: Path, options: FileOptions) -> Dataset:
         UnusableData: the file is missing or not CSV, lacks a column, or has rows without a label.
     """
     table = _read_csv(path)
-    inputs = texts(_column(path, table, options.text))
-    answers = _column(path, table, options.target or "label")
+    inputs = texts(_column(path, table, options.text, option="text"))
+    answers = _column(path, table, options.target or "label", option="target")
     _no_blanks(path, options.target or "label", answers)
     labels, targets = classes(answers)
     train, test = held_out(Rows(inputs, targets), stratified=True)
@@ -125,9 +125,12 @@ def _read_csv(path: Path) -> dict[str, list[str]]:
     return {name: [row[index] for row in rows] for index, name in enumerate(header)}
 
 
-def _column(path: Path, table: dict[str, list[str]], name: str) -> list[str]:
+def _column(path: Path, table: dict[str, list[str]], name: str, *, option: str) -> list[str]:
     if name not in table:
-        raise UnusableData(f"{path}: no column {name!r}; it has: {', '.join(table)}")
+        hint = f"name the one to use with --set {option}=COLUMN"
+        if len(table) == 1 and ";" in next(iter(table)):
+            hint = "columns are separated by commas, not semicolons"
+        raise UnusableData(f"{path}: no column {name!r}; it has: {', '.join(table)}; {hint}")
     return table[name]
 
 
@@ -150,7 +153,9 @@ def _problem_as_number(value: str) -> str | None:
     try:
         number = float(value)
     except ValueError:
-        return f"{value!r} is text: only numbers can be learned from" if value.strip() else "empty"
+        if not value.strip():
+            return "empty"
+        return f"{value!r} is text, but a table's columns are numbers: leave the column out, or use the recipe text"
     return (
         None if math.isfinite(number) and abs(number) <= float(np.finfo(np.float32).max) else f"{value} is not finite"
     )
