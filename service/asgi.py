@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from a2wsgi import WSGIMiddleware
@@ -22,13 +23,12 @@ from service.settings import Settings
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import CONTENT_TYPE
 from service.web import health, inference, problems
-from service.web.parts import Parts
 from service.web.wire import Answer, Wire
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 
-JSON_HEADERS: Headers = [(b"content-type", b"application/json")]
+JSON_HEADERS: Headers = [(b"content-type", problems.JSON.encode())]
 
 # Threads for what Flask answers: metadata, pages, the friendly route.
 WSGI_THREADS = 8
@@ -42,11 +42,6 @@ class Front:
         self._bodies = BodyReader(seconds=settings.body_timeout, budget=4 * settings.max_binary_bytes)
         app: Any = create_app(served=self._parts)
         self._flask: Any = WSGIMiddleware(app, workers=WSGI_THREADS)
-
-    @property
-    def parts(self) -> Parts:
-        """The parts that this front serves."""
-        return self._parts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the lifespan."""
@@ -84,7 +79,7 @@ class Front:
         except ClientLeft:
             return
         except ServiceError as error:
-            headers = [(b"content-type", problems.JSON.encode()), *_as_bytes(problems.headers_of(error).items())]
+            headers = [*JSON_HEADERS, *_as_bytes(problems.headers_of(error).items())]
             if isinstance(error, BodyTooLarge) and error.unread:
                 headers.append((b"connection", b"close"))
             await _answer(send, problems.body_of(str(error)), problems.status_of(error), headers=headers)
@@ -144,7 +139,13 @@ def infer_target(path: str) -> tuple[str, str | None] | None:
 
 
 def _as_bytes(headers: Iterable[tuple[str, str]]) -> Headers:
-    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    return [_header(*pair) for pair in headers]
+
+
+@lru_cache(maxsize=4096)
+def _header(name: str, value: str) -> tuple[bytes, bytes]:
+    # A model's answers carry the same few headers again and again.
+    return name.lower().encode("latin-1"), value.encode("latin-1")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

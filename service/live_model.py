@@ -14,7 +14,7 @@ from service.runtime.session import Session
 from service.scheduler.batcher import Batcher, Limits
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, VersionMetrics
-from service.tensors import DATATYPES, Arrays, Signature, TensorSpec
+from service.tensors import Arrays, Signature, TensorSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +141,6 @@ def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: M
 def promised_signature(manifest: Manifest) -> Signature:
     """Read the signature that a manifest promises."""
     return Signature(
-        tuple(TensorSpec(spec.name, DATATYPES[spec.dtype], tuple(spec.shape)) for spec in manifest.inputs),
-        tuple(TensorSpec(spec.name, DATATYPES[spec.dtype], tuple(spec.shape)) for spec in manifest.outputs),
+        tuple(TensorSpec.promised(spec) for spec in manifest.inputs),
+        tuple(TensorSpec.promised(spec) for spec in manifest.outputs),
     )

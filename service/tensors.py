@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from model_store.manifest import InputSpec, OutputSpec
 from service.errors import WrongTensor
 
 Array = npt.NDArray[Any]
@@ -48,6 +49,11 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int | None, ...]
+
+    @classmethod
+    def promised(cls, spec: InputSpec | OutputSpec) -> Self:
+        """Read what a manifest promises of one tensor."""
+        return cls(spec.name, DATATYPES[spec.dtype], spec.shape)
 
     @property
     def wire_shape(self) -> list[int]:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import orjson
 
-from service.errors import WrongTensor
+from service.errors import MalformedBody, WrongTensor
 from service.tensors import NUMPY_DTYPES, Array, TensorSpec
 
 # NumPy's kinds of what the JSON may hold, by datatype; whole numbers for the others.
 _KINDS = {"BOOL": "b", "FP16": "fiu", "FP32": "fiu", "FP64": "fiu"}
+
+
+def parse(body: bytes) -> Any:
+    """Parse JSON as RFC 8259 has it, without NaN and Infinity; raise `MalformedBody` for anything else."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise MalformedBody(f"the body is not JSON: {error}") from None
 
 
 def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:

@@ -17,9 +17,9 @@ import orjson
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_store.manifest import ImageFormat, InputSpec, OutputSpec
-from service.codec.json_tensors import tensor_from_json
+from service.codec.json_tensors import parse, tensor_from_json
 from service.errors import MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
-from service.tensors import DATATYPES, Array, Arrays, TensorSpec
+from service.tensors import Array, Arrays, TensorSpec
 
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64 * 2**20
@@ -180,10 +180,7 @@ def _utf8(body: bytes) -> str:
 
 
 def _from_json(body: bytes, model: Described) -> dict[str, Array]:
-    try:
-        message = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
+    message = parse(body)
     if not isinstance(message, dict) or "inputs" not in message:
         raise MalformedBody('expected a JSON object with "inputs": rows, or {name: rows}')
     inputs = message["inputs"]
@@ -200,8 +197,7 @@ def _from_json(body: bytes, model: Described) -> dict[str, Array]:
 
 def _rows(value: Any, spec: InputSpec) -> Array:
     """Read rows from JSON; a single row may come without the list around it."""
-    tensor = TensorSpec(spec.name, DATATYPES[spec.dtype], tuple(spec.shape))
-    array = tensor_from_json(value if isinstance(value, list) else [value], tensor)
+    array = tensor_from_json(value if isinstance(value, list) else [value], TensorSpec.promised(spec))
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
     if spec.image is not None and spec.image.channels == 1 and array.shape[-1] != 1:

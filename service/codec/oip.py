@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from service.codec.binary import tensor_from_bytes
-from service.codec.json_tensors import tensor_from_json
+from service.codec.json_tensors import parse, tensor_from_json
 from service.errors import BodyTooLarge, MalformedBody, WrongTensor
 from service.tensors import NUMPY_DTYPES, Array, Signature, TensorSpec
 
@@ -109,7 +109,7 @@ def _raw_shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
 
 
 def _decode(header: bytes, blobs: memoryview, signature: Signature) -> InferenceRequest:
-    message = _object(_parse(header), "the body")
+    message = _object(parse(header), "the body")
     identifier = message.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise MalformedBody(f"id: expected a string, received {_kind(identifier)}")
@@ -124,13 +124,6 @@ def _decode(header: bytes, blobs: memoryview, signature: Signature) -> Inference
         _timeout(parameters),
         _whole(parameters, "priority", "parameters"),
     )
-
-
-def _parse(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
 
 
 def _object(value: Any, field: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from model_store.golden import compare
 from service.errors import ModelRefused, ProviderUnavailable, ServiceError
 from service.runtime import onnxruntime_build
 from service.runtime.session import Session
-from service.tensors import DATATYPES, TensorSpec
+from service.tensors import TensorSpec
 
 
 def replay(session: Session, manifest: Manifest, golden: Golden) -> None:
@@ -30,7 +30,7 @@ def check_signature(session: Session, manifest: Manifest) -> None:
         ("inputs", manifest.inputs, session.signature.inputs),
         ("outputs", manifest.outputs, session.signature.outputs),
     ):
-        wanted = {TensorSpec(spec.name, DATATYPES[spec.dtype], tuple(spec.shape)) for spec in promised}
+        wanted = {TensorSpec.promised(spec) for spec in promised}
         if {(spec.name, spec.datatype, len(spec.shape)) for spec in wanted} != {
             (spec.name, spec.datatype, len(spec.shape)) for spec in found
         }:

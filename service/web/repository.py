@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response, request
 
+from service.codec.json_tensors import parse
 from service.control import AGREE_SECONDS
 from service.errors import ControlRefused, MalformedBody
 from service.web.parts import parts
@@ -62,10 +63,7 @@ def _message() -> dict[str, Any]:
     body = request.get_data()
     if not body.strip():
         return {}
-    try:
-        asked = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
+    asked = parse(body)
     if not isinstance(asked, dict):
         raise MalformedBody("expected an empty body or a JSON object")
     return asked
