@@ -43,6 +43,18 @@ def refuse_negative(inputs: Arrays) -> dict[str, Any]:
     return double(inputs)
 
 
+def held_back() -> tuple[Callable[[Arrays], dict[str, Any]], threading.Event, list[float]]:
+    """A model that doubles when it is let go on, the event that lets it, and the values that it has seen."""
+    go_on, seen = threading.Event(), []
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        seen.extend(inputs["x"].ravel().tolist())
+        assert go_on.wait(5)
+        return double(inputs)
+
+    return run, go_on, seen
+
+
 def rows(*values: float, width: int = 1) -> dict[str, Any]:
     return {"x": np.repeat(np.array(values, np.float32)[:, None], width, axis=1)}
 
@@ -176,11 +188,7 @@ def test_a_model_without_a_batch_axis_runs_requests_alone_and_uncut() -> None:
 
 @pytest.mark.parametrize("bound", [{"max_queue_rows": 4}, {"max_queue_bytes": 16}], ids=["rows", "bytes"])
 def test_a_full_queue_refuses_with_a_time_to_come_back(bound: dict[str, int]) -> None:
-    go_on = threading.Event()
-
-    def run(inputs: Arrays) -> dict[str, Any]:
-        go_on.wait(5)
-        return double(inputs)
+    run, go_on, _ = held_back()
 
     async def work(batcher: Batcher) -> Any:
         running = asyncio.create_task(batcher.submit(rows(0), timeout=5))
@@ -199,12 +207,7 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(bound: dict[str, int]) ->
 
 
 def test_what_waits_too_long_is_answered_while_the_model_still_runs_and_is_never_run() -> None:
-    go_on, seen = threading.Event(), []
-
-    def run(inputs: Arrays) -> dict[str, Any]:
-        seen.extend(inputs["x"].ravel().tolist())
-        assert go_on.wait(5)
-        return double(inputs)
+    run, go_on, seen = held_back()
 
     async def work(batcher: Batcher) -> Any:
         running = asyncio.create_task(batcher.submit(rows(1), timeout=5))
@@ -221,12 +224,7 @@ def test_what_waits_too_long_is_answered_while_the_model_still_runs_and_is_never
 
 
 def test_requests_with_a_priority_go_first_and_those_without_last_each_in_their_order() -> None:
-    go_on, seen = threading.Event(), []
-
-    def run(inputs: Arrays) -> dict[str, Any]:
-        seen.extend(inputs["x"].ravel().tolist())
-        assert go_on.wait(5)
-        return double(inputs)
+    run, go_on, seen = held_back()
 
     async def work(batcher: Batcher) -> None:
         running = asyncio.create_task(batcher.submit(rows(0), timeout=5))
@@ -246,11 +244,7 @@ def test_requests_with_a_priority_go_first_and_those_without_last_each_in_their_
 
 
 def test_a_run_that_takes_too_long_does_not_hold_its_request_for_ever() -> None:
-    go_on = threading.Event()
-
-    def run(inputs: Arrays) -> dict[str, Any]:
-        go_on.wait(5)
-        return double(inputs)
+    run, go_on, _ = held_back()
 
     async def work(batcher: Batcher) -> None:
         with pytest.raises(DeadlineExceeded):
@@ -261,12 +255,7 @@ def test_a_run_that_takes_too_long_does_not_hold_its_request_for_ever() -> None:
 
 
 def test_a_request_whose_client_left_is_not_run() -> None:
-    go_on, seen = threading.Event(), []
-
-    def run(inputs: Arrays) -> dict[str, Any]:
-        seen.extend(inputs["x"].ravel().tolist())
-        assert go_on.wait(5)
-        return double(inputs)
+    run, go_on, seen = held_back()
 
     async def work(batcher: Batcher) -> None:
         running = asyncio.create_task(batcher.submit(rows(1), timeout=5))
