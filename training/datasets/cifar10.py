@@ -38,13 +38,6 @@ def load() -> Dataset:
             "set KERAS_HOME to a folder that has it"
         ) from None
     train, test = Rows(x_train, y_train[:, 0].astype(np.int64)), Rows(x_test, y_test[:, 0].astype(np.int64))
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="image",
-        train=train,
-        test=test,
-        labels=LABELS,
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=digest(train.inputs, train.targets, test.inputs, test.targets),
+    return DESCRIPTION.dataset(
+        train, test, labels=LABELS, sha256=digest(train.inputs, train.targets, test.inputs, test.targets)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.datasets.dataset import Kind
+from training.datasets.dataset import Dataset, Kind, Rows
 from training.options import Task
 
 
@@ -22,3 +22,25 @@ class Description:
     license: str
     source: str
     needs: str = "nothing"
+
+    def dataset(
+        self,
+        train: Rows,
+        test: Rows,
+        *,
+        sha256: str,
+        labels: tuple[str, ...] | None,
+        columns: tuple[str, ...] | None = None,
+    ) -> Dataset:
+        """Make the data set that this describes from its rows."""
+        return Dataset(
+            name=self.name,
+            kind=self.kind,
+            train=train,
+            test=test,
+            labels=labels,
+            columns=columns,
+            license=self.license,
+            source=self.source,
+            sha256=sha256,
+        )

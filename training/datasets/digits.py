@@ -30,13 +30,6 @@ def load() -> Dataset:
     pictures = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[..., np.newaxis]
     targets = bunch.target.astype(np.int64)
     train, test = held_out(Rows(pictures, targets), stratified=True)
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="image",
-        train=train,
-        test=test,
-        labels=tuple(str(digit) for digit in range(10)),
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=digest(pictures, targets),
+    return DESCRIPTION.dataset(
+        train, test, labels=tuple(str(digit) for digit in range(10)), sha256=digest(pictures, targets)
     )

@@ -57,15 +57,8 @@ def load() -> Dataset:
         )
         for part in ("train", "t10k")
     )
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="image",
-        train=train,
-        test=test,
-        labels=LABELS,
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=hashlib.sha256("".join(SHA256.values()).encode()).hexdigest(),
+    return DESCRIPTION.dataset(
+        train, test, labels=LABELS, sha256=hashlib.sha256("".join(SHA256.values()).encode()).hexdigest()
     )
 
 

@@ -36,16 +36,7 @@ def load() -> Dataset:
     path = cached("imdb.npz", SHA256, download=_download)
     words = read_word_index(cached("imdb_word_index.json", WORD_INDEX_SHA256, download=_download))
     train, test = (_rows(path, part, words) for part in ("train", "test"))
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="text",
-        train=train,
-        test=test,
-        labels=("negative", "positive"),
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=SHA256,
-    )
+    return DESCRIPTION.dataset(train, test, labels=("negative", "positive"), sha256=SHA256)
 
 
 def _rows(path: Path, part: str, words: dict[int, str]) -> Rows:

@@ -33,16 +33,7 @@ def load() -> Dataset:
             Rows(arrays[f"x_{part}"][..., np.newaxis], arrays[f"y_{part}"].astype(np.int64))
             for part in ("train", "test")
         )
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="image",
-        train=train,
-        test=test,
-        labels=tuple(str(digit) for digit in range(10)),
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=SHA256,
-    )
+    return DESCRIPTION.dataset(train, test, labels=tuple(str(digit) for digit in range(10)), sha256=SHA256)
 
 
 def _download() -> None:

@@ -35,14 +35,10 @@ DESCRIPTION = Description(
 def load() -> Dataset:
     """Load the comments from Keras's cache; raises `DatasetAbsent`, `DatasetAltered`."""
     train, test = (_read(name) for name in SHA256)
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="text",
-        train=train,
-        test=test,
+    return DESCRIPTION.dataset(
+        train,
+        test,
         labels=("negative", "positive"),
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
         sha256=hashlib.sha256("".join(SHA256.values()).encode()).hexdigest(),
     )
 

@@ -45,16 +45,7 @@ def load() -> Dataset:
     with np.load(path, allow_pickle=False) as arrays:
         targets = arrays["y"].astype(np.int64)
     train, test = held_out(Rows(rebuild(read_object_array(path, "x"), words), targets), stratified=True)
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="text",
-        train=train,
-        test=test,
-        labels=LABELS,
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=SHA256,
-    )
+    return DESCRIPTION.dataset(train, test, labels=LABELS, sha256=SHA256)
 
 
 def _download() -> None:

@@ -16,14 +16,10 @@ def table(description: Description, bunch: Any) -> Dataset:
     features = np.asarray(bunch.data, dtype=np.float32)
     targets = np.asarray(bunch.target, dtype=np.int64 if is_classification else np.float32)
     train, test = held_out(Rows(features, targets), stratified=is_classification)
-    return Dataset(
-        name=description.name,
-        kind="features",
-        train=train,
-        test=test,
+    return description.dataset(
+        train,
+        test,
         labels=tuple(map(str, bunch.target_names)) if is_classification else None,
         columns=tuple(map(str, bunch.feature_names)),
-        license=description.license,
-        source=description.source,
         sha256=digest(features, targets),
     )

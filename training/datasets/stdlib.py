@@ -45,16 +45,7 @@ def load() -> Dataset:
     inputs = texts(text for pair in zip(_evenly(code, count), _evenly(prose, count), strict=True) for text in pair)
     targets = np.tile(np.arange(2, dtype=np.int64), count)
     train, test = held_out(Rows(inputs, targets), stratified=True)
-    return Dataset(
-        name=DESCRIPTION.name,
-        kind="text",
-        train=train,
-        test=test,
-        labels=("code", "prose"),
-        license=DESCRIPTION.license,
-        source=DESCRIPTION.source,
-        sha256=digest(inputs, targets),
-    )
+    return DESCRIPTION.dataset(train, test, labels=("code", "prose"), sha256=digest(inputs, targets))
 
 
 def _gather(folder: Path) -> tuple[list[str], list[str]]:
