@@ -83,6 +83,9 @@ class Front:
             if isinstance(error, BodyTooLarge) and error.unread:
                 headers.append((b"connection", b"close"))
             await _answer(send, problems.body_of(str(error)), problems.status_of(error), headers=headers)
+        except Exception:  # whatever else goes wrong is answered as JSON, too, and logged
+            LOGGER.exception("a request failed unforeseen")
+            await _answer(send, problems.body_of(problems.UNFORESEEN), 500)
 
     async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]

@@ -8,7 +8,10 @@ any worker answers for all.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import struct
+import time
 from collections.abc import Sequence
 
 from prometheus_client import (
@@ -24,6 +27,9 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
+
+SCRAPE_TRIES = 20
+SCRAPE_PAUSE_SECONDS = 0.025
 
 _BY_VERSION = ("model", "version")
 # 100 µs to 10 s: from a small network answered in the loop to a long queue.
@@ -107,11 +113,18 @@ class Metrics:
 
     def text(self) -> bytes:
         """Render the metrics in Prometheus's text format, summed over all workers."""
-        if is_multiprocess():
-            registry = CollectorRegistry()
-            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return _text_of_all_workers() if is_multiprocess() else generate_latest(self._registry)
+
+
+def _text_of_all_workers() -> bytes:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    for _ in range(SCRAPE_TRIES - 1):
+        # A worker that starts or ends makes and removes its files while they are read here.
+        with contextlib.suppress(struct.error, OSError, ValueError):
             return generate_latest(registry)
-        return generate_latest(self._registry)
+        time.sleep(SCRAPE_PAUSE_SECONDS)
+    return generate_latest(registry)
 
 
 def is_multiprocess() -> bool:

@@ -27,6 +27,7 @@ STATUS: dict[type[errors.ServiceError], int] = {
 }
 
 JSON = "application/json"
+UNFORESEEN = "internal error; the log of the service says more"
 
 
 def status_of(error: errors.ServiceError) -> int:
@@ -74,4 +75,4 @@ def register(app: Flask) -> None:
     @app.errorhandler(Exception)
     def _unforeseen(error: Exception) -> Response:
         LOGGER.exception("a request failed unforeseen", exc_info=error)
-        return Response(body_of("internal error; the log of the service says more"), 500, mimetype=JSON)
+        return Response(body_of(UNFORESEEN), 500, mimetype=JSON)
