@@ -6,6 +6,7 @@ from model_store.errors import (
     InvalidGolden,
     InvalidManifest,
     InvalidName,
+    InvalidServing,
     StoreBusy,
     StoreError,
     UnknownModel,
@@ -14,6 +15,7 @@ from model_store.errors import (
 from model_store.golden import Golden
 from model_store.locate import STARTER_MODELS, choose_store
 from model_store.manifest import Manifest
+from model_store.serving import Serving
 from model_store.store import Draft, Store, StoredVersion
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
     "InvalidGolden",
     "InvalidManifest",
     "InvalidName",
+    "InvalidServing",
     "Manifest",
+    "Serving",
     "Store",
     "StoreBusy",
     "StoreError",

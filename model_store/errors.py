@@ -6,6 +6,7 @@ StoreError
 ├── UnknownVersion      the model has no such version
 ├── InvalidManifest     manifest.json is missing, is not JSON, or breaks the schema
 ├── InvalidGolden       golden.npz is missing or unreadable
+├── InvalidServing      serving.json or labels.json breaks its schema
 ├── CorruptVersion      a file is missing or its sha256 differs from the manifest
 ├── IncompleteDraft     what was handed to publish is not a whole model
 └── StoreBusy           another publisher held the store for too long
@@ -43,6 +44,14 @@ class UnknownVersion(StoreError):
 
 class InvalidManifest(StoreError):
     """A manifest that is missing, is not JSON, or breaks the schema."""
+
+    def __init__(self, path: Path | None, problems: Iterable[str]) -> None:
+        where = f"{path}: " if path else ""
+        super().__init__(where + "; ".join(problems))
+
+
+class InvalidServing(StoreError):
+    """A serving.json or labels.json that is unreadable, is not JSON, or breaks the schema."""
 
     def __init__(self, path: Path | None, problems: Iterable[str]) -> None:
         where = f"{path}: " if path else ""

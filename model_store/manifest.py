@@ -215,7 +215,7 @@ class Manifest(_Part):
         try:
             return cls(**facts)
         except ValidationError as error:
-            raise InvalidManifest(None, _problems(error)) from None
+            raise InvalidManifest(None, lines_of(error)) from None
 
     @classmethod
     def from_json(cls, text: str | bytes, *, path: Path | None = None) -> Self:
@@ -223,7 +223,7 @@ class Manifest(_Part):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise InvalidManifest(path, _problems(error)) from None
+            raise InvalidManifest(path, lines_of(error)) from None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -240,7 +240,7 @@ class Manifest(_Part):
         return cls.from_json(text, path=path)
 
 
-def _problems(error: ValidationError) -> list[str]:
+def lines_of(error: ValidationError) -> list[str]:
     """One line for each wrong field: where, what is wrong, what was found."""
     lines = []
     for problem in error.errors(include_url=False):
