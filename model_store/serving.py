@@ -66,7 +66,7 @@ class VersionPolicy(_Part):
     def _exactly_one(self) -> Self:
         if sum(choice is not None for choice in (self.latest, self.all, self.specific)) != 1:
             raise ValueError(
-                'expected exactly one of {"latest": {"num_versions": 2}}, {"all": {}} and {"specific": {"versions": [1]}}'
+                'expected exactly one of {"latest": {"num_versions": 2}}, {"all": {}}, {"specific": {"versions": [1]}}'
             )
         return self
 

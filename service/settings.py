@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
+from model_store import Serving
 from service.errors import InvalidSettings
 
 PREFIX = "OVENBIRD_"
@@ -22,6 +23,8 @@ INTERNAL = frozenset({"OVENBIRD_RUN_DIR"})
 
 Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Control = Literal["poll", "none", "explicit"]
+
+_OF_BATCHES = ("max_batch_size", "max_queue_rows", "max_queue_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,11 @@ class Settings:
     graceful_timeout: Annotated[float, "Time for requests in flight to finish after SIGTERM."] = 30.0
     threads: Annotated[int, "Threads of one model run; 0: the processors this process may use.", range(1025)] = 0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], "What is logged."] = "info"
+
+    def for_model(self, serving: Serving) -> Self:
+        """Return the settings as one model's serving.json changes them."""
+        changed = {name: getattr(serving, name) for name in ("threads", *_OF_BATCHES)}
+        return dataclasses.replace(self, **{name: value for name, value in changed.items() if value is not None})
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
