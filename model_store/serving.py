@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -87,11 +89,13 @@ class VersionPolicy(_Part):
             return "specific:" + ",".join(map(str, self.specific.versions))
         return f"latest:{self.latest.num_versions}" if self.latest is not None else "all"
 
-    def select(self, versions: Sequence[int]) -> list[int]:
-        """Choose among the versions that may serve, oldest first."""
+    def select(self, versions: Sequence[int], may_serve: Callable[[int], bool]) -> list[int]:
+        """Choose from a model's versions (oldest first) those that it lets serve; asks about no more than it must."""
         if self.specific is not None:
-            return [version for version in versions if version in self.specific.versions]
-        return list(versions if self.latest is None else versions[-self.latest.num_versions :])
+            return [version for version in versions if version in self.specific.versions and may_serve(version)]
+        usable = (version for version in reversed(versions) if may_serve(version))
+        newest_first = islice(usable, None if self.latest is None else self.latest.num_versions)
+        return sorted(newest_first)
 
 
 class Serving(_Part):
@@ -131,6 +135,14 @@ class Serving(_Part):
             return cls() if text is None else cls.model_validate_json(text)
         except ValidationError as error:
             raise InvalidServing(model_folder / SERVING_FILE, lines_of(error)) from None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which versions of a model shall serve, oldest first, and to which version a label shall lead."""
+
+    versions: tuple[int, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_labels(model_folder: Path) -> dict[str, int]:

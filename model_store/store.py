@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,6 +39,7 @@ from model_store.manifest import (
     Manifest,
     sha256_of,
 )
+from model_store.serving import Selection, Serving, VersionPolicy, read_labels
 
 LATEST = "latest"
 STAGING_PREFIX = ".staging-"
@@ -181,6 +182,81 @@ class Store:
             return True
         return group is None or all(self._belongs(member, stored.version, group.id) for member in group.members)
 
+    def serving(self, model: str) -> Serving:
+        """Read how a model is to be served; raises `InvalidServing`."""
+        return Serving.read(self.root / check_model_name(model))
+
+    def labels(self, model: str) -> dict[str, int]:
+        """Read the names of a model's versions: label → version; raises `InvalidServing`."""
+        return read_labels(self.root / check_model_name(model))
+
+    def select(
+        self,
+        model: str,
+        *,
+        may_serve: Callable[[StoredVersion], bool] | None = None,
+        policy: VersionPolicy | None = None,
+    ) -> Selection:
+        """Choose which versions shall serve: what the policy says, and what a label names; never a withdrawn one.
+
+        Args:
+            model: its name.
+            may_serve: what a version must fulfil, by default `may_serve_with_its_group`; asked about as few versions
+                as possible, newest first.
+            policy: instead of the one in serving.json.
+
+        Raises:
+            InvalidServing: serving.json or labels.json cannot be used.
+        """
+        serving, labels, known = self.serving(model), self.labels(model), self.versions(model)
+        allowed = may_serve or self.may_serve_with_its_group
+
+        def usable(version: int) -> bool:
+            return version not in serving.withdrawn and allowed(self._stored(model, version))
+
+        chosen = (policy or serving.version_policy).select(known, usable)
+        named = {version for version in labels.values() if version in known and usable(version)}
+        return Selection(tuple(sorted({*chosen, *named})), labels)
+
+    def may_serve_with_its_group(self, stored: StoredVersion) -> bool:
+        """Tell whether all models of a version's group are there in this version, and none of them withdraws it."""
+        return self.has_whole_group(stored) and not self.is_withdrawn_in(self.group_of(stored), stored.version)
+
+    def is_withdrawn_in(self, models: Iterable[str], version: int) -> bool:
+        """Tell whether one of these models withdraws this version."""
+        return any(version in self.serving(model).withdrawn for model in models)
+
+    def group_of(self, stored: StoredVersion) -> tuple[str, ...]:
+        """Name the models that were published together with this one, itself among them."""
+        try:
+            group = None if stored.is_bare else stored.manifest.group
+        except InvalidManifest:
+            group = None
+        return (stored.model,) if group is None else group.members
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lock of everyone who changes the store.
+
+        Raises:
+            StoreBusy: somebody else held it for too long.
+            StoreError: the store cannot be written.
+        """
+        try:
+            with self._locked():
+                yield
+        except OSError as error:
+            raise StoreError(f"cannot change store {str(self.root)!r}: {error}") from None
+
+    def replace_file(self, model: str, name: str, text: str) -> None:
+        """Replace one of the files beside a model's versions: readers see the old text or the new one."""
+        folder = self.root / check_model_name(model)
+        staging = folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
+        staging.write_text(text, encoding="utf-8")
+        _sync(staging)
+        staging.rename(folder / name)
+        _sync(folder)
+
     def publish(self, *drafts: Draft) -> list[StoredVersion]:
         """Publish models under one new version number: all of them, each whole.
 
@@ -196,13 +272,10 @@ class Store:
         names = [check_model_name(draft.model) for draft in drafts]
         if not names or len(set(names)) < len(names):
             raise IncompleteDraft(f"publish needs one or more models with different names, got {names}")
-        try:
-            with self._locked(), self._no_stagings_left():
-                version = 1 + max(self._highest_number(name) for name in names)
-                staged = [self._stage(draft) for draft in drafts]
-                return [self._reveal(folder, name, version) for folder, name in zip(staged, names, strict=True)]
-        except OSError as error:
-            raise StoreError(f"cannot publish into store {str(self.root)!r}: {error}") from None
+        with self.changing(), self._no_stagings_left():
+            version = 1 + max(self._highest_number(name) for name in names)
+            staged = [self._stage(draft) for draft in drafts]
+            return [self._reveal(folder, name, version) for folder, name in zip(staged, names, strict=True)]
 
     def verify(self, stored: StoredVersion, checks: Mapping[str, Check] | None = None) -> list[str]:
         """Check one version: its manifest, its digests, its group, then each of `checks`; return what is wrong.
@@ -292,8 +365,11 @@ class Store:
             self._remove_stagings()
 
     def _remove_stagings(self) -> None:
-        for folder in self.root.glob(f"*/{STAGING_PREFIX}*"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for left in self.root.glob(f"*/{STAGING_PREFIX}*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
     def _stage(self, draft: Draft) -> Path:
         """Copy a draft into a hidden folder beside its future place, and write it through to the disk."""

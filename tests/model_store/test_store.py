@@ -316,7 +316,7 @@ def test_a_store_that_cannot_be_written_is_named(store: Store, drafts: Any) -> N
     store.root.mkdir()
     (store.root / ".lock").mkdir()
 
-    with pytest.raises(StoreError, match=f"cannot publish into store '{store.root}'"):
+    with pytest.raises(StoreError, match=f"cannot change store '{store.root}'"):
         store.publish(drafts.one())
 
 
