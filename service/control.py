@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from model_store import StoreError
+from model_store.serving import Selection, VersionPolicy
 from service import run_dir as files
 from service.errors import ControlRefused, ServiceError, UnknownModel
 from service.repository import Repository, State, VersionStatus
@@ -27,18 +28,34 @@ AGREE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Desired:
-    """What all workers shall serve: model → version."""
+    """What all workers shall serve: model → versions and labels."""
 
     revision: int = 0
-    models: Mapping[str, int] = field(default_factory=dict)
+    models: Mapping[str, Selection] = field(default_factory=dict)
 
-    def with_model(self, name: str, version: int) -> Desired:
-        """Ask for a version of a model."""
-        return Desired(self.revision + 1, {**self.models, name: version})
+    @classmethod
+    def read(cls, run_dir: Path) -> Desired | None:
+        """Read what the workers have agreed on; None before the first time."""
+        stored = files.read_desired(run_dir)
+        if stored is None:
+            return None
+        models = {
+            name: Selection(tuple(selected["versions"]), selected["labels"])
+            for name, selected in stored["models"].items()
+        }
+        return cls(stored["revision"], models)
+
+    def write(self, run_dir: Path) -> None:
+        """Tell all workers."""
+        files.write_desired(run_dir, asdict(self))
+
+    def with_model(self, name: str, wanted: Selection) -> Desired:
+        """Ask for versions of a model."""
+        return Desired(self.revision + 1, {**self.models, name: wanted})
 
     def without_model(self, name: str) -> Desired:
         """Ask for a model to go."""
-        return Desired(self.revision + 1, {known: number for known, number in self.models.items() if known != name})
+        return Desired(self.revision + 1, {known: wanted for known, wanted in self.models.items() if known != name})
 
     def restored(self, after: Desired) -> Desired:
         """Ask for this state again, after another one failed."""
@@ -75,10 +92,10 @@ class Control:
         self._follower = asyncio.create_task(self._follow(self._run_dir))
 
     async def _start_as_agreed(self, run_dir: Path) -> None:
-        agreed = _read_desired(run_dir)
+        agreed = Desired.read(run_dir)
         await self._repository.start(names=None if agreed is None else ())
         if self._explicit and agreed is None:
-            files.write_desired(run_dir, asdict(Desired(1, self._repository.serving())))
+            Desired(1, self._repository.served()).write(run_dir)
         await self._look(run_dir)
         # Only now do others wait for this worker: it cannot answer as long as it waits for its turn itself.
         files.worker_came(run_dir, self._worker)
@@ -89,18 +106,21 @@ class Control:
             self._follower.cancel()
             await asyncio.gather(self._follower, return_exceptions=True)
 
-    async def load(self, name: str) -> None:
-        """Load a model's newest version, in every worker.
+    async def load(self, name: str, policy: VersionPolicy | None = None) -> None:
+        """Serve those versions of a model that the store's serving.json or this policy names, in every worker.
 
         Raises:
             UnknownModel: the store has no such model.
             ControlRefused: a worker could not; then none has it, or all have what they had.
         """
-        version = await self._repository.newest(name)
+        try:
+            wanted = await self._repository.selection(name, policy)
+        except StoreError as error:
+            raise ControlRefused(str(error)) from None
         if self._run_dir is None:
-            await self._repository.load(name, version)
+            await self._repository.load(name, wanted)
         else:
-            await self._agree(self._run_dir, lambda desired: desired.with_model(name, version))
+            await self._agree(self._run_dir, lambda desired: desired.with_model(name, wanted))
 
     async def unload(self, name: str) -> None:
         """Unload a model, in every worker; raises as `load`."""
@@ -121,13 +141,13 @@ class Control:
 
     async def _agree(self, run_dir: Path, change: Callable[[Desired], Desired]) -> None:
         with await self._turn(run_dir):
-            before = _read_desired(run_dir) or Desired()
+            before = Desired.read(run_dir) or Desired()
             wanted = change(before)
-            files.write_desired(run_dir, asdict(wanted))
+            wanted.write(run_dir)
             errors = await self._wait_for_all(run_dir, wanted.revision)
             if errors:
                 restored = before.restored(wanted)
-                files.write_desired(run_dir, asdict(restored))
+                restored.write(run_dir)
                 await self._wait_for_all(run_dir, restored.revision)
                 raise ControlRefused("; ".join(errors))
 
@@ -160,7 +180,7 @@ class Control:
 
     async def _look(self, run_dir: Path) -> None:
         """Carry out a new revision, and tell what is served here if that has changed."""
-        desired = _read_desired(run_dir)
+        desired = Desired.read(run_dir)
         if desired is not None and desired.revision > self._revision:
             await self._carry_out(desired)
         index = self._repository.index()
@@ -170,11 +190,11 @@ class Control:
 
     async def _carry_out(self, desired: Desired) -> None:
         errors = {}
-        for name in self._repository.serving().keys() - desired.models.keys():
+        for name in self._repository.served().keys() - desired.models.keys():
             self._repository.unload(name)
-        for name, version in desired.models.items():
+        for name, selected in desired.models.items():
             try:
-                await self._repository.load(name, version)
+                await self._repository.load(name, selected)
             except (ServiceError, StoreError) as error:
                 errors[name] = str(error)
         self._revision, self._errors = desired.revision, errors
@@ -199,8 +219,3 @@ def merged(statuses: list[VersionStatus]) -> list[VersionStatus]:
         if key not in least or _READINESS.index(status.state) < _READINESS.index(least[key].state):
             least[key] = status
     return [least[key] for key in sorted(least)]
-
-
-def _read_desired(run_dir: Path) -> Desired | None:
-    stored = files.read_desired(run_dir)
-    return None if stored is None else Desired(**stored)

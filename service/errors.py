@@ -12,7 +12,8 @@ ServiceError
 ├── BodyTooSlow            the body did not arrive in time
 ├── NotFound               no such model, version or page
 │   ├── UnknownModel
-│   └── UnknownVersion
+│   ├── UnknownVersion
+│   └── UnknownLabel
 ├── NotReady               the model exists but does not serve
 ├── QueueFull              too much is waiting already
 ├── DeadlineExceeded       the request waited longer than it may
@@ -98,6 +99,13 @@ class UnknownVersion(NotFound):
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
         numbers = ", ".join(str(number) for number in known) or "none"
         super().__init__(f"model {model!r} is not served in version {version!r}; it is in: {numbers}")
+
+
+class UnknownLabel(NotFound):
+    """No version of the model that is served has this label."""
+
+    def __init__(self, model: str, label: str, *, known: Iterable[str]) -> None:
+        super().__init__(f"model {model!r} has no label {label!r}; it has: {', '.join(sorted(known)) or 'none'}")
 
 
 class NotReady(ServiceError):

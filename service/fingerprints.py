@@ -31,23 +31,20 @@ class BareFolders:
         self._seen: dict[tuple[str, int], Fingerprint] = {}
         self._loaded: dict[tuple[str, int], Fingerprint] = {}
 
-    def has_news(self, stored: StoredVersion, *, at_start: bool) -> bool:
-        """Look at a folder; tell whether it holds something that was not loaded yet, and stands still."""
+    def stands_still(self, stored: StoredVersion, *, at_start: bool) -> bool:
+        """Look at a folder; tell whether it looks as it did at the last look, or is old enough."""
         key, now = (stored.model, stored.version), fingerprint(stored)
         before, self._seen[key] = self._seen.get(key), now
-        if now == self._loaded.get(key):
-            return False
         return before == now or (at_start and _age(now) > SETTLED_SECONDS)
 
-    def was_loaded(self, stored: StoredVersion) -> bool:
-        """Tell whether this version was brought in without a manifest."""
-        return (stored.model, stored.version) in self._loaded
+    def has_changed(self, stored: StoredVersion) -> bool:
+        """Tell whether a folder differs from what was brought in."""
+        loaded = self._loaded.get((stored.model, stored.version))
+        return loaded is not None and loaded != fingerprint(stored)
 
-    def loaded(self, stored: StoredVersion) -> None:
-        """Note that a version was brought in as it looked at the last look."""
-        key = (stored.model, stored.version)
-        if key in self._seen:
-            self._loaded[key] = self._seen[key]
+    def loaded(self, stored: StoredVersion, files: Fingerprint) -> None:
+        """Note that a version was brought in, and how its files looked just before."""
+        self._loaded[stored.model, stored.version] = files
 
 
 def _age(files: Fingerprint) -> float:

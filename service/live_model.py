@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from model_store import Manifest, StoredVersion, StoreError
+from model_store import Manifest, Serving, StoredVersion, StoreError
 from service.errors import BadRequest, ModelRefused, ServiceError
 from service.runtime import bare, replay, warmup
 from service.runtime.bare import BareDescription
@@ -15,6 +15,8 @@ from service.scheduler.batcher import Batcher, Limits
 from service.settings import Settings
 from service.telemetry.metrics import Metrics, VersionMetrics
 from service.tensors import Arrays, Signature, TensorSpec
+
+DEFAULT_SERVING = Serving()
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +32,14 @@ class LiveModel:
     batcher: Batcher
     metrics: VersionMetrics
     executor: ThreadPoolExecutor
+    serving: Serving = DEFAULT_SERVING
+
+    @property
+    def group(self) -> tuple[str, ...]:
+        """The models that were published together with this one, itself among them; none if it came alone."""
+        return (
+            self.description.group.members if isinstance(self.description, Manifest) and self.description.group else ()
+        )
 
     @cached_property
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -64,7 +74,9 @@ class _Read:
     cost: warmup.CostCurve
 
 
-def load(stored: StoredVersion, settings: Settings, metrics: Metrics, *, threads: int) -> LiveModel:
+def load(
+    stored: StoredVersion, settings: Settings, metrics: Metrics, *, threads: int, serving: Serving = DEFAULT_SERVING
+) -> LiveModel:
     """Load a version, warm it, and let it prove itself against its golden file. Blocks; call it from a thread.
 
     A version without a manifest has nothing to prove itself by: it serves if onnxruntime runs it.
@@ -74,7 +86,8 @@ def load(stored: StoredVersion, settings: Settings, metrics: Metrics, *, threads
     """
     try:
         read = _read_bare if stored.is_bare else _read_published
-        return _assemble(stored, read(stored, settings, threads), settings, metrics)
+        chosen = settings.for_model(serving)
+        return _assemble(stored, read(stored, chosen, serving.threads or threads), chosen, metrics, serving)
     except (ServiceError, StoreError, OSError) as error:
         raise ModelRefused(str(error)) from None
 
@@ -108,7 +121,7 @@ def _cost(session: Session, signature: Signature, examples: Arrays, settings: Se
     return warmup.measure_alone(session, examples)
 
 
-def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics) -> LiveModel:
+def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
     series = metrics.for_version(stored.model, stored.version)
     executor = ThreadPoolExecutor(1, thread_name_prefix=str(stored))
     seconds = read.cost.seconds
@@ -135,6 +148,7 @@ def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: M
         batcher=batcher,
         metrics=series,
         executor=executor,
+        serving=serving,
     )
 
 

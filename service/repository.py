@@ -1,7 +1,7 @@
 """The store's versions → live models: load, swap, unload, watch.
 
-A new version is loaded, warmed and verified beside the old one, in a thread; then one assignment on the event loop
-swaps them, and the old one finishes what it was given. A version that is refused leaves the old one in place,
+New versions are loaded, warmed and verified beside the old ones, in a thread; then one assignment on the event loop
+swaps them, and an old one finishes what it was given. A version that is refused leaves the old one in place,
 and its reason in the index, the metrics and the log. Models of one group are swapped together or not at all.
 """
 
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, TypeVar
 
-from model_store import InvalidManifest, Store, StoredVersion
+from model_store import Serving, Store, StoredVersion, StoreError
+from model_store.serving import Selection, VersionPolicy
 from service import live_model
-from service.errors import ControlRefused, ModelRefused, NotReady, UnknownModel, UnknownVersion
+from service.errors import ControlRefused, ModelRefused, NotReady, UnknownLabel, UnknownModel, UnknownVersion
 from service.fingerprints import BareFolders, Fingerprint, fingerprint
 from service.live_model import LiveModel
 from service.settings import Settings
@@ -40,10 +42,43 @@ class VersionStatus:
 
 
 @dataclass(frozen=True)
-class _Look:
-    """What a look at the store found: versions to bring in (groups together), models and refused versions gone."""
+class _Served:
+    """What serves of one model: its versions (at least one), and the labels that lead to one of them."""
 
+    versions: Mapping[int, LiveModel]
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def newest(self) -> LiveModel:
+        return self.versions[max(self.versions)]
+
+    def turned_to(self, wanted: Selection) -> _Served:
+        """Let go of what is not wanted any more, as far as all that is wanted instead has come.
+
+        A label stays where it was as long as the version that it is moved to is not there.
+        """
+        labels = {
+            label: version if version in self.versions else self.labels[label]
+            for label, version in wanted.labels.items()
+            if version in self.versions or label in self.labels
+        }
+        if not wanted.versions or not self.versions.keys() >= set(wanted.versions):
+            return _Served(self.versions, labels)
+        kept = {*wanted.versions, *labels.values()}
+        return _Served({number: live for number, live in self.versions.items() if number in kept}, labels)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a look at the store found.
+
+    `wanted`: what shall serve of each model. `news`: versions to bring in for it (groups together). `troubles`: why a
+    model's serving.json or labels.json cannot be used. `gone`: models and refused versions that the store has no more.
+    """
+
+    wanted: Mapping[str, Selection] = field(default_factory=dict)
     news: Sequence[list[StoredVersion]] = ()
+    troubles: Mapping[str, tuple[int, str]] = field(default_factory=dict)
     gone: Sequence[str] = ()
     gone_refused: Sequence[tuple[str, int]] = ()
 
@@ -69,10 +104,11 @@ class Repository:
         self._metrics = metrics
         self._threads = threads
         self._load = load
-        self._serving: Mapping[str, LiveModel] = {}
+        self._serving: Mapping[str, _Served] = {}
         self._status: dict[tuple[str, int], VersionStatus] = {}
-        # What a refused version's files looked like: unchanged, it is not tried again.
-        self._refused: dict[tuple[str, int], Fingerprint] = {}
+        # What a refused version looked like, and how it was to be run: unchanged, it is not tried again.
+        self._refused: dict[tuple[str, int], tuple[Fingerprint, Serving]] = {}
+        self._troubles: Mapping[str, tuple[int, str]] = {}
         self._bare = BareFolders()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._watcher: asyncio.Task[None] | None = None
@@ -89,27 +125,44 @@ class Repository:
         return sorted(self._serving)
 
     def live(self) -> list[LiveModel]:
-        """List what is served, by name."""
-        return [self._serving[name] for name in self.names()]
+        """List what is served, by name and version."""
+        return [
+            served.versions[number] for _, served in sorted(self._serving.items()) for number in sorted(served.versions)
+        ]
 
-    def get(self, name: str, version: str | None = None) -> LiveModel:
-        """Find the model that answers for this name, and version if one is named.
+    def served(self) -> dict[str, Selection]:
+        """Tell which versions of each model serve, and what they are called."""
+        return {name: Selection(tuple(sorted(of.versions)), of.labels) for name, of in self._serving.items()}
+
+    def get(self, name: str, version: str | None = None, *, label: str | None = None) -> LiveModel:
+        """Find the model that answers for this name: the newest version that serves, or the one that is named.
 
         Raises:
             UnknownModel: neither served nor known.
             UnknownVersion: the model is served, but not in that version.
+            UnknownLabel: no version of it that serves has this label.
             NotReady: known, but it does not serve: loading, or refused; says why.
         """
-        model = self._serving.get(name)
-        if model is not None and (version is None or version == str(model.version)):
-            return model
-        self._raise_if_not_ready(name, version)
-        if model is None:
+        served = self._serving.get(name)
+        if served is not None and label is None:
+            if version is None:
+                return served.newest
+            for number, live in served.versions.items():
+                if version == str(number):
+                    return live
+        self._raise_if_not_ready(name, version, but_for=served)
+        if served is None:
             hint = "; control is explicit: load it first" if self._settings.control == "explicit" else ""
             raise UnknownModel(name, known=self._known_names(), hint=hint)
-        raise UnknownVersion(name, str(version), known=[model.version])
+        if label is None:
+            raise UnknownVersion(name, str(version), known=sorted(served.versions))
+        if label not in served.labels:
+            raise UnknownLabel(name, label, known=served.labels)
+        return served.versions[served.labels[label]]
 
-    def _raise_if_not_ready(self, name: str, version: str | None) -> None:
+    def _raise_if_not_ready(self, name: str, version: str | None, *, but_for: _Served | None) -> None:
+        if but_for is not None and version is None:
+            return
         for status in self._status.values():
             if status.name == name and version in (None, str(status.version)) and status.state != "READY":
                 why = f": {status.reason}" if status.reason else ""
@@ -148,7 +201,7 @@ class Repository:
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
-        for model in self._serving.values():
+        for model in self.live():
             model.close()
         self._loader.shutdown(wait=False, cancel_futures=True)
 
@@ -158,49 +211,62 @@ class Repository:
             await self.refresh()
             return
         for name in names:
-            await self.check_in_store(name)
+            await self._check_in_store(name)
         await self.refresh(names)
 
-    async def newest(self, name: str) -> int:
-        """Find a model's newest whole version in the store, whether it serves or not; raises `UnknownModel`."""
-        await self.check_in_store(name)
-        return (await self._in_thread(self._store.resolve, name)).version
-
-    def serving(self) -> dict[str, int]:
-        """Tell which version of each model serves."""
-        return {name: model.version for name, model in self._serving.items()}
-
-    async def load(self, name: str, version: int) -> None:
-        """Serve exactly this version of a model, also if it was refused before.
+    async def selection(self, name: str, policy: VersionPolicy | None = None) -> Selection:
+        """Ask the store which versions of a model shall serve, whether they serve or not.
 
         Raises:
-            ControlRefused: it cannot serve; what served before serves on.
+            UnknownModel: the store has no such model.
+            ControlRefused: none of its versions may serve.
+            StoreError: its serving.json or labels.json cannot be used.
         """
-        if self.serving().get(name) == version:
-            return
-        stored: StoredVersion = await self._in_thread(self._store.resolve, name, version)
-        self._set_status(name, version, "LOADING")
-        try:
-            loaded = await self._in_thread(self._load_one, stored)
-        except ModelRefused as error:
-            await self._refuse([stored], stored, str(error))
-            raise ControlRefused(f"version {version} of model {name!r} cannot serve: {error}") from None
-        self._refused.pop((name, version), None)
-        self._swap_in([loaded])
+        await self._check_in_store(name)
+        selected = await self._in_thread(lambda: self._store.select(name, policy=policy))
+        if not selected.versions:
+            raise ControlRefused(
+                f"no version of model {name!r} may serve: {policy or 'serving.json'} names none that is there, "
+                "with its whole group, and not withdrawn"
+            )
+        return selected
 
-    async def check_in_store(self, name: str) -> None:
-        """Raise `UnknownModel` unless the store has this model."""
+    async def load(self, name: str, wanted: Selection) -> None:
+        """Serve exactly these versions of a model, also if one was refused before.
+
+        Raises:
+            ControlRefused: one cannot serve; what served before serves on.
+        """
+        missing = await self._in_thread(self._missing, name, wanted.versions)
+        loaded: list[LiveModel] = []
+        for stored in missing:
+            self._set_loading(stored)
+            try:
+                loaded.append(await self._in_thread(self._load_one, stored))
+            except ModelRefused as error:
+                _close(loaded)
+                for model in loaded:
+                    if not self._serves_version(model):
+                        self._drop_status(model.name, model.version)
+                await self._refuse([stored], stored, str(error))
+                raise ControlRefused(f"version {stored.version} of model {name!r} cannot serve: {error}") from None
+        self._swap_in(loaded, {name: wanted})
+
+    def _missing(self, name: str, versions: Iterable[int]) -> list[StoredVersion]:
+        stored = [self._store.resolve(name, version) for version in versions]
+        serving = self._store.serving(name)
+        return [version for version in stored if not self._serves_as(version, serving)]
+
+    async def _check_in_store(self, name: str) -> None:
         known = await self._in_thread(self._store.models)
         if name not in known:
             raise UnknownModel(name, known=known)
 
     def unload(self, name: str) -> None:
         """Stop serving a model; what it was given is finished. Raises `UnknownModel` if it is not served."""
-        model = self._serving.get(name)
-        if model is None:
+        if name not in self._serving:
             raise UnknownModel(name, known=self.names())
-        self._serving = {known: live for known, live in self._serving.items() if known != name}
-        self._retire(model)
+        self._replace({known: served for known, served in self._serving.items() if known != name})
 
     async def _watch(self) -> None:
         while True:
@@ -211,13 +277,15 @@ class Repository:
                 LOGGER.exception("looking at the store failed; what is loaded serves on")
 
     async def refresh(self, names: Iterable[str] | None = None) -> None:
-        """Bring what is served in line with the store: newer versions in, removed models out."""
+        """Bring what is served in line with the store: what is wanted in, what is not out."""
         look = await self._in_thread(self._look, None if names is None else tuple(names))
         if look is None:
             LOGGER.warning("the store %s is not there; what is loaded serves on", self._store.root)
             return
+        self._tell_troubles(look.troubles)
         for batch in look.news:
-            await self._bring_in(batch)
+            await self._bring_in(batch, look.wanted)
+        self._swap_in([], look.wanted)
         if self._settings.control != "explicit":
             self._forget(look)
 
@@ -226,78 +294,142 @@ class Repository:
         if not self._store.root.is_dir():
             return _Look() if not self._serving else None
         present = self._store.models()
-        chosen = present if names is None else names
-        news = [stored for name in chosen if (stored := self._newer(name)) is not None]
-        bad = [key for key in self._refused if not self._store.root.joinpath(key[0], str(key[1])).is_dir()]
-        return _Look(_by_group(news), [name for name in self._serving if name not in present], bad)
-
-    def _newer(self, name: str) -> StoredVersion | None:
-        """Find what should replace the served version: the newest whole one that is not known to be bad."""
-        serving = self._serving.get(name)
-        for number in reversed(self._store.versions(name)):
-            stored = self._store.resolve(name, number)
-            if serving is not None and serving.version == number:
-                return stored if self._bare.was_loaded(stored) and self._has_news(stored) else None
-            if self._is_known_to_be_bad(stored) or not self._store.has_whole_group(stored):
+        wanted: dict[str, Selection] = {}
+        news: list[StoredVersion] = []
+        troubles: dict[str, tuple[int, str]] = {}
+        for name in present if names is None else names:
+            try:
+                serving = self._store.serving(name)
+                wanted[name] = self._store.select(name, may_serve=partial(self._may_serve, serving=serving))
+            except StoreError as error:
+                troubles[name] = (self._store.versions(name)[-1], str(error))
                 continue
-            if not stored.is_bare or self._has_news(stored):
-                return stored
-        return None
+            chosen = [self._store.resolve(name, number) for number in wanted[name].versions]
+            news += [stored for stored in chosen if self._is_news(stored, serving)]
+        return _Look(
+            wanted,
+            _by_group(news),
+            troubles,
+            gone=[name for name in self._serving if name not in present],
+            gone_refused=[key for key in self._refused if not self._store.root.joinpath(key[0], str(key[1])).is_dir()],
+        )
 
-    def _has_news(self, stored: StoredVersion) -> bool:
-        return self._bare.has_news(stored, at_start=not self._started)
+    def _live(self, stored: StoredVersion) -> LiveModel | None:
+        served = self._serving.get(stored.model)
+        return served.versions.get(stored.version) if served else None
 
-    def _is_known_to_be_bad(self, stored: StoredVersion) -> bool:
-        refusal = self._refused.get((stored.model, stored.version))
-        return refusal is not None and refusal == fingerprint(stored)
+    def _is_news(self, stored: StoredVersion, serving: Serving) -> bool:
+        if self._live(stored) is None:
+            return True
+        return not (
+            self._serves_as(stored, serving) or self._is_known_to_be_bad(stored, serving) or not self._is_whole(stored)
+        )
 
-    async def _bring_in(self, batch: list[StoredVersion]) -> None:
+    def _serves_as(self, stored: StoredVersion, serving: Serving) -> bool:
+        """Tell whether a version serves as it lies in the store now, and as serving.json wants it run."""
+        live = self._live(stored)
+        return live is not None and live.serving == serving.of_session and not self._bare.has_changed(stored)
+
+    def _may_serve(self, stored: StoredVersion, serving: Serving) -> bool:
+        live = self._live(stored)
+        if live is not None:
+            # What is known of it need not be read from the disk at every look.
+            return not self._store.is_withdrawn_in(live.group, stored.version)
+        return (
+            not self._is_known_to_be_bad(stored, serving)
+            and self._is_whole(stored)
+            and self._store.may_serve_with_its_group(stored)
+        )
+
+    def _is_whole(self, stored: StoredVersion) -> bool:
+        """Tell whether a folder without a manifest has been copied whole; the others are by their nature."""
+        return not stored.is_bare or self._bare.stands_still(stored, at_start=not self._started)
+
+    def _is_known_to_be_bad(self, stored: StoredVersion, serving: Serving) -> bool:
+        refused = self._refused.get((stored.model, stored.version))
+        return refused is not None and refused == (fingerprint(stored), serving.of_session)
+
+    async def _bring_in(self, batch: list[StoredVersion], wanted: Mapping[str, Selection]) -> None:
         """Load versions that belong together and swap them in; if one is refused, none is, and older ones are tried."""
         loaded: list[LiveModel] = []
         for stored in batch:
-            self._set_status(stored.model, stored.version, "LOADING")
+            self._set_loading(stored)
             try:
                 loaded.append(await self._in_thread(self._load_one, stored))
             except ModelRefused as error:
-                for model in loaded:
-                    model.close()
+                _close(loaded)
                 await self._refuse(batch, stored, str(error))
-                older = await self._in_thread(self._look, tuple(stored.model for stored in batch))
-                for candidates in older.news if older else ():
-                    await self._bring_in(candidates)
+                look = await self._in_thread(self._look, tuple(stored.model for stored in batch))
+                if look is not None:
+                    for candidates in look.news:
+                        await self._bring_in(candidates, look.wanted)
                 return
-        for stored in batch:
-            self._bare.loaded(stored)
-        self._swap_in(loaded)
+        self._swap_in(loaded, {name: wanted[name] for name in {model.name for model in loaded}})
 
     def _load_one(self, stored: StoredVersion) -> LiveModel:
-        return self._load(stored, self._settings, self._metrics, threads=self._threads)
+        files = fingerprint(stored)
+        serving = self._read_serving(stored)
+        model = self._load(stored, self._settings, self._metrics, serving=serving, threads=self._threads)
+        if stored.is_bare:
+            self._bare.loaded(stored, files)
+        return model
 
-    async def _refuse(self, batch: list[StoredVersion], bad: StoredVersion, reason: str) -> None:
+    def _read_serving(self, stored: StoredVersion) -> Serving:
+        try:
+            return self._store.serving(stored.model).of_session
+        except StoreError as error:
+            raise ModelRefused(str(error)) from None
+
+    async def _refuse(self, batch: Iterable[StoredVersion], bad: StoredVersion, reason: str) -> None:
         for stored in batch:
             said = reason if stored is bad else f"{bad} of its group was refused: {reason}"
-            self._refused[stored.model, stored.version] = await self._in_thread(fingerprint, stored)
-            self._set_status(stored.model, stored.version, "UNAVAILABLE", said)
+            self._refused[stored.model, stored.version] = await self._in_thread(self._as_refused, stored)
+            # A version that was only to be run in another way runs on as it did.
+            state: State = "UNAVAILABLE" if self._live(stored) is None else "READY"
+            self._set_status(stored.model, stored.version, state, said)
             LOGGER.error("refused %s: %s", stored, said)
 
-    def _swap_in(self, loaded: list[LiveModel]) -> None:
-        before = self._serving
-        self._serving = {**before, **{model.name: model for model in loaded}}
+    def _as_refused(self, stored: StoredVersion) -> tuple[Fingerprint, Serving]:
+        try:
+            return fingerprint(stored), self._store.serving(stored.model).of_session
+        except StoreError:
+            return fingerprint(stored), Serving()
+
+    def _swap_in(self, loaded: Sequence[LiveModel], wanted: Mapping[str, Selection]) -> None:
+        """Add versions, and turn their models to what is wanted: in one assignment, so that a group changes at once."""
         for model in loaded:
+            self._refused.pop((model.name, model.version), None)
             self._set_status(model.name, model.version, "READY")
             self._metrics.set_provider(model.name, model.version, model.provider, loaded=True)
             LOGGER.info("ready: %s@%s on %s", model.name, model.version, model.provider)
-            old = before.get(model.name)
-            if old is not None:
-                self._retire(old)
+        after = dict(self._serving)
+        for name, selection in wanted.items():
+            before = after.get(name)
+            fresh = {model.version: model for model in loaded if model.name == name}
+            if before is not None or fresh:
+                grown = _Served({**(before.versions if before else {}), **fresh}, before.labels if before else {})
+                after[name] = grown.turned_to(selection)
+        self._replace(after)
+
+    def _replace(self, after: Mapping[str, _Served]) -> None:
+        """Serve this from now on, and retire what was served and is not in it."""
+        before, self._serving = self.live(), after
+        staying = set(self.live())
+        for model in before:
+            if model not in staying:
+                self._retire(model)
 
     def _retire(self, old: LiveModel) -> None:
-        current = self._serving.get(old.name)
-        if current is None or current.version != old.version:
+        if not self._serves_version(old):
             self._set_status(old.name, old.version, "UNLOADING")
         task = asyncio.create_task(self._drain(old))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
+
+    def _serves_version(self, model: LiveModel) -> bool:
+        """Tell whether this version serves, by this LiveModel or by another one."""
+        served = self._serving.get(model.name)
+        return served is not None and model.version in served.versions
 
     async def _drain(self, old: LiveModel) -> None:
         # One more turn at least: a request that has chosen this model may be about to submit to it.
@@ -305,21 +437,38 @@ class Repository:
         while not old.batcher.idle:
             await asyncio.sleep(DRAIN_LOOK_SECONDS)
         old.close()
-        current = self._serving.get(old.name)
-        if current is None or current.version != old.version:
+        if not self._serves_version(old):
             self._metrics.set_provider(old.name, old.version, old.provider, loaded=False)
             self._drop_status(old.name, old.version)
         LOGGER.info("unloaded: %s@%s", old.name, old.version)
 
     def _forget(self, look: _Look) -> None:
         """Unload models that were removed from the store, and drop what is said of refused versions that are gone."""
-        retired = [self._serving[name] for name in look.gone]
-        self._serving = {name: model for name, model in self._serving.items() if name not in look.gone}
-        for model in retired:
-            self._retire(model)
+        self._replace({name: served for name, served in self._serving.items() if name not in look.gone})
         for key in look.gone_refused:
-            del self._refused[key]
-            self._drop_status(*key)
+            self._refused.pop(key, None)
+            if self._serving.get(key[0]) is None or key[1] not in self._serving[key[0]].versions:
+                self._drop_status(*key)
+
+    def _tell_troubles(self, troubles: Mapping[str, tuple[int, str]]) -> None:
+        """Show why a model's serving.json or labels.json cannot be used: what serves of it serves on."""
+        for name, (newest, reason) in troubles.items():
+            if self._troubles.get(name) != (newest, reason):
+                LOGGER.error("%s: %s", name, reason)
+            numbers = self._serving[name].versions if name in self._serving else [newest]
+            for number in numbers:
+                self._set_status(name, number, "READY" if name in self._serving else "UNAVAILABLE", reason)
+        for name in self._troubles.keys() - troubles.keys():
+            for status in self.index():
+                if status.name == name and status.state == "READY":
+                    self._set_status(name, status.version, "READY")
+                elif status.name == name and (name, status.version) not in self._refused:
+                    self._drop_status(name, status.version)
+        self._troubles = troubles
+
+    def _set_loading(self, stored: StoredVersion) -> None:
+        if self._live(stored) is None:
+            self._set_status(stored.model, stored.version, "LOADING")
 
     def _set_status(self, name: str, version: int, state: State, reason: str = "") -> None:
         self._status = {**self._status, (name, version): VersionStatus(name, version, state, reason)}
@@ -333,13 +482,18 @@ class Repository:
         return await asyncio.get_running_loop().run_in_executor(self._loader, work, *arguments)
 
 
+def _close(models: Iterable[LiveModel]) -> None:
+    for model in models:
+        model.close()
+
+
 def _by_group(versions: Iterable[StoredVersion]) -> list[list[StoredVersion]]:
     """Put versions of one group together; the others alone."""
     groups: dict[str, list[StoredVersion]] = {}
     for stored in versions:
         try:
-            group = stored.manifest.group
-        except InvalidManifest:
+            group = None if stored.is_bare else stored.manifest.group
+        except StoreError:
             group = None
         groups.setdefault(group.id if group else f"{stored}", []).append(stored)
     return list(groups.values())

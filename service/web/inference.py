@@ -68,11 +68,13 @@ def count_failure(found: Parts, error: ServiceError, name: str, version: str | N
     found.metrics.count_error(type(error).__name__, model=name if known else "", version=version or "" if known else "")
 
 
-def counted(name: str, version: str | None, answer: Callable[[LiveModel], Answer]) -> Response:
+def counted(
+    name: str, version: str | None, answer: Callable[[LiveModel], Answer], *, label: str | None = None
+) -> Response:
     """Let a model answer a request; count it with its seconds, or by its error."""
     found, started = parts(), time.monotonic()
     try:
-        model = found.repository.get(name, version)
+        model = found.repository.get(name, version, label=label)
         made = answer(model)
     except ServiceError as error:
         count_failure(found, error, name, version)

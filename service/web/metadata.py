@@ -9,6 +9,7 @@ import orjson
 from flask import Blueprint, Response
 
 from model_store import Manifest
+from model_store.serving import Selection
 from service.live_model import LiveModel
 from service.runtime.bare import BareDescription
 from service.tensors import TensorSpec
@@ -35,20 +36,23 @@ def server() -> Response:
 @blueprint.get("/v2/models/<name>/versions/<version>")
 def model(name: str, version: str | None = None) -> Response:
     """Describe a model: inputs, outputs, the provider that it really runs on, and where it comes from."""
-    return _json(describe(parts().repository.get(name, version)))
+    repository = parts().repository
+    live = repository.get(name, version)
+    return _json(describe(live, repository.served().get(name, Selection((live.version,)))))
 
 
-def describe(live: LiveModel) -> dict[str, Any]:
+def describe(live: LiveModel, served: Selection) -> dict[str, Any]:
     """Write a model's metadata; `properties` are strings, as the protocol has them."""
     return {
         "name": live.name,
-        "versions": [str(live.version)],
+        "versions": [str(version) for version in served.versions],
         "platform": PLATFORM,
         "inputs": [_tensor(spec) for spec in live.signature.inputs],
         "outputs": [_tensor(spec) for spec in live.signature.outputs],
         "properties": {
             "provider": live.provider,
             "digest": f"sha256:{live.description.digest}",
+            **{f"label.{label}": str(version) for label, version in sorted(served.labels.items())},
             **_names(live.description),
             **(_origin(live.description) if isinstance(live.description, Manifest) else {}),
         },

@@ -6,7 +6,10 @@ from typing import Any
 
 import orjson
 from flask import Blueprint, Response, request
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from model_store.manifest import lines_of
+from model_store.serving import VersionPolicy
 from service.codec.json_tensors import parse
 from service.control import AGREE_SECONDS
 from service.errors import ControlRefused, MalformedBody
@@ -33,12 +36,11 @@ def index() -> Response:
 
 @blueprint.post("/v2/repository/models/<name>/load")
 def load(name: str) -> Response:
-    """Load a model's newest version in every worker; what it replaces serves until then."""
+    """Serve a model as the store has it now, in every worker; what is replaced serves until then."""
     _check_allowed()
-    for parameter in _parameters(_message()):
-        raise MalformedBody(f"parameters.{parameter}: not supported; a model is loaded as the store has it")
+    policy = _version_policy(_parameters(_message()))
     found = parts()
-    found.loop.call(found.control.load(name), timeout=CALL_SECONDS)
+    found.loop.call(found.control.load(name, policy), timeout=CALL_SECONDS)
     return Response(b"{}", mimetype=JSON)
 
 
@@ -51,6 +53,31 @@ def unload(name: str) -> Response:
     found = parts()
     found.loop.call(found.control.unload(name), timeout=CALL_SECONDS)
     return Response(b"{}", mimetype=JSON)
+
+
+def _version_policy(parameters: dict[str, Any]) -> VersionPolicy | None:
+    """Read what a load may say of the model: its `config`, a JSON object in a string, with a version policy."""
+    for name in parameters.keys() - {"config"}:
+        raise MalformedBody(f"parameters.{name}: not supported; publish the files into the store, then load the model")
+    if "config" not in parameters:
+        return None
+    text = parameters["config"]
+    if not isinstance(text, str):
+        raise MalformedBody("parameters.config: expected a JSON object in a string")
+    try:
+        return _Config.model_validate_json(text).version_policy
+    except ValidationError as error:
+        problems = "; ".join(lines_of(error))
+        raise MalformedBody(f"parameters.config: only name and version_policy can be set here: {problems}") from None
+
+
+class _Config(BaseModel):
+    """What of Triton's model configuration a load may carry."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str | None = None
+    version_policy: VersionPolicy | None = None
 
 
 def _check_allowed() -> None:

@@ -20,7 +20,7 @@ from service.errors import NotFound, UnknownModel, UnknownVersion
 from service.live_model import LiveModel
 from service.repository import VersionStatus
 from service.tensors import Arrays, TensorSpec
-from service.web.inference import count_failure, counted, request_body, request_wire, run_model
+from service.web.inference import counted, request_body, request_wire, run_model
 from service.web.parts import parts
 from service.web.problems import JSON
 from service.web.wire import Answer
@@ -66,7 +66,7 @@ def ask(name: str, verb: str, version: str | None = None, label: str | None = No
     def answer(model: LiveModel) -> Answer:
         return wire.compressed(Answer(ANSWERS[verb](wire.plain(body, settings), model)))
 
-    return counted(name, _counted_version(name, version, label), answer)
+    return counted(name, version, answer, label=label)
 
 
 def _predict(body: bytes, model: LiveModel) -> bytes:
@@ -114,7 +114,9 @@ def status(name: str, version: str | None = None, label: str | None = None) -> R
     """
     if ":" in request.path:
         raise MethodNotAllowed(valid_methods=["POST"])
-    lines = _status_lines(name, _version_of(name, version, label))
+    if label is not None:
+        version = str(parts().repository.get(name, label=label).version)
+    lines = _status_lines(name, version)
     ready = any(line.state == "READY" for line in lines)
     return _json({"model_version_status": [_version_status(line) for line in lines], "name": name, "ready": ready})
 
@@ -146,7 +148,7 @@ def _version_status(line: VersionStatus) -> dict[str, Any]:
 @blueprint.get("/v1/models/<name>/labels/<label>/metadata")
 def metadata(name: str, version: str | None = None, label: str | None = None) -> Response:
     """Describe a model's inputs and outputs as TensorFlow Serving does: integers of 64 bits are strings in its JSON."""
-    model = parts().repository.get(name, _version_of(name, version, label))
+    model = parts().repository.get(name, version, label=label)
     signature = {
         "inputs": _tensors(model.signature.inputs),
         "outputs": _tensors(model.signature.outputs),
@@ -172,30 +174,6 @@ def _tensors(specs: Iterable[TensorSpec]) -> dict[str, Any]:
         }
         for spec in specs
     }
-
-
-def _version_of(name: str, version: str | None, label: str | None) -> str | None:
-    """Return the version that a path names, by number or by label; None for the one that is served."""
-    return version if label is None else labelled_version(name, label)
-
-
-def _counted_version(name: str, version: str | None, label: str | None) -> str | None:
-    """Do as `_version_of`; count a label that leads nowhere as a failed request."""
-    try:
-        return _version_of(name, version, label)
-    except NotFound as error:
-        count_failure(parts(), error, name, None)
-        raise
-
-
-def labelled_version(name: str, label: str) -> str:
-    """Look a version label up.
-
-    Raises:
-        NotFound: the model has no such label. The repository knows none yet: no model has any.
-    """
-    _status_lines(name, None)
-    raise NotFound(f"model {name!r} has no label {label!r}")
 
 
 def _json(value: Any) -> Response:

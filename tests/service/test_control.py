@@ -11,6 +11,7 @@ import pytest
 import tiny_models
 
 from model_store import Store
+from model_store.serving import Selection
 from service import run_dir as files
 from service.control import Control, Desired, merged
 from service.errors import ControlRefused, UnknownModel
@@ -49,6 +50,10 @@ def with_workers(
                 await repository.stop()
 
     return asyncio.run(main())
+
+
+def versions(repository: Repository) -> dict[str, tuple[int, ...]]:
+    return {name: selected.versions for name, selected in repository.served().items()}
 
 
 def test_what_one_worker_refuses_no_worker_keeps(stores: list[Store], tmp_path: Path) -> None:
@@ -128,12 +133,12 @@ def test_a_worker_that_starts_later_loads_the_versions_that_the_first_one_did(
         await controls[0].start()
         tiny_models.publish_affine(stores[0], "double", factor=5)
         await controls[1].start()
-        served = [repository.serving() for repository in repositories]
+        served = [versions(repository) for repository in repositories]
         for one, repository in zip(controls, repositories, strict=True):
             await one.stop()
             await repository.stop()
 
-        assert served == [{"double": 1}, {"double": 1}]
+        assert served == [{"double": (1,)}, {"double": (1,)}]
 
     asyncio.run(main())
 
@@ -150,18 +155,29 @@ def test_what_one_worker_refuses_is_given_back_by_those_that_had_it(stores: list
         with pytest.raises(ControlRefused, match="worker 2: version 3"):
             await controls[0].load("double")
 
-        assert [repository.serving() for repository in repositories] == [{"double": 2}, {"double": 2}]
+        assert [versions(repository) for repository in repositories] == [{"double": (2,)}, {"double": (2,)}]
 
     with_workers(stores, tmp_path / "run", work)
 
 
 def test_desired_states_follow_each_other() -> None:
-    first = Desired().with_model("a", 3)
-    second = first.with_model("b", 1).without_model("a")
+    three, one = Selection((3,), {"stable": 3}), Selection((1,))
+    first = Desired().with_model("a", three)
+    second = first.with_model("b", one).without_model("a")
 
-    assert first == Desired(1, {"a": 3})
-    assert second == Desired(3, {"b": 1})
-    assert first.restored(second) == Desired(4, {"a": 3})
+    assert first == Desired(1, {"a": three})
+    assert second == Desired(3, {"b": one})
+    assert first.restored(second) == Desired(4, {"a": three})
+
+
+def test_a_desired_state_is_read_as_it_was_written(tmp_path: Path) -> None:
+    files.prepare(tmp_path)
+    assert Desired.read(tmp_path) is None
+
+    desired = Desired(2, {"a": Selection((1, 3), {"stable": 1})})
+    desired.write(tmp_path)
+
+    assert Desired.read(tmp_path) == desired
 
 
 def test_of_several_statuses_the_least_ready_counts() -> None:

@@ -342,7 +342,7 @@ def test_failures_are_counted_by_kind_and_strangers_make_no_series(
         return [
             service.metric("ovenbird_request_errors_total", model="double", kind="WrongTensor"),
             service.metric("ovenbird_request_errors_total", model="", kind="UnknownModel"),
-            service.metric("ovenbird_request_errors_total", model="", kind="NotFound"),
+            service.metric("ovenbird_request_errors_total", model="", kind="UnknownLabel"),
         ]
 
     before = counts()
