@@ -4,38 +4,26 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
+from model_store.entry_points import PartsGroup
 from model_store.errors import StoreError
-from model_store.locate import choose_store
 from model_store.manifest import InputSpec, Manifest, OutputSpec
+from model_store.steering_cli import label, policy, rollback
 from model_store.store import LATEST, Check, Store, StoredVersion
+from model_store.store_options import fail_in_one_line, open_store, store_option
 
 CHECKS = "ovenbird.checks"
-
-Result = TypeVar("Result")
-
-
-def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--store`, with the same meaning for every command that reads a store."""
-    return click.option(
-        "--store",
-        "store_location",
-        metavar="DIR",
-        envvar="OVENBIRD_STORE",
-        show_envvar=True,
-        help="The store's folder.  [default: ./store if it exists, else the starter models]",
-    )(command)
+PARTS = "ovenbird.store_commands"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=PartsGroup, parts=PARTS, context_settings={"help_option_names": ["-h", "--help"]})
 def store() -> None:
-    """Look into a model store: list, show, verify.
+    """Look into a model store, say how its models are served, and tell a running service.
 
     \b
     Examples:
@@ -43,7 +31,15 @@ def store() -> None:
       ovenbird store show mnist-cnn                    the latest version, in full
       ovenbird store show mnist-cnn@1 --json           one version's manifest, for a script
       ovenbird store verify --store ./store            digests, ONNX checker and golden replay of everything
+      ovenbird store rollback mnist-cnn                serve the version before
+      ovenbird store label mnist-cnn@3 stable          give a version a name
+      ovenbird store policy mnist-cnn latest:2         serve more than the newest version
+      ovenbird store index                             what a running service serves
     """
+
+
+for _command in (label, policy, rollback):
+    store.add_command(_command)
 
 
 @store.command("list")
@@ -57,14 +53,18 @@ def list_models(store_location: str | None, as_json: bool) -> None:
       ovenbird store list
       ovenbird store list --store ./store --json
     """
-    opened = _open(store_location, announce=not as_json)
-    rows = [_row(stored) for stored in _fail_in_one_line(lambda: list(opened.all_versions()))]
+    opened = open_store(store_location, announce=not as_json)
+    rows = [
+        _row(stored) | {"serving": role(opened, stored)}
+        for stored in fail_in_one_line(lambda: list(opened.all_versions()))
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
         click.echo("the store is empty; publish a model with `ovenbird train`")
     else:
-        click.echo(_table(rows, ("model", "version", "recipe", "dataset", "quality", "size_kb", "digest", "problem")))
+        columns = ("model", "version", "serving", "recipe", "dataset", "quality", "size_kb", "digest", "problem")
+        click.echo(_table(rows, columns))
 
 
 @store.command()
@@ -80,10 +80,13 @@ def show(model: str, store_location: str | None, as_json: bool) -> None:
       ovenbird store show mnist-cnn@2 --json
     """
     name, _, version = model.partition("@")
-    opened = _open(store_location, announce=not as_json)
-    stored = _fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
-    manifest = _fail_in_one_line(lambda: stored.manifest)
-    click.echo(manifest.to_json() if as_json else _description(stored, manifest), nl=not as_json)
+    opened = open_store(store_location, announce=not as_json)
+    stored = fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
+    manifest = fail_in_one_line(lambda: stored.manifest)
+    if as_json:
+        click.echo(manifest.to_json(), nl=False)
+    else:
+        click.echo(_description(stored, manifest, fail_in_one_line(lambda: role(opened, stored))))
 
 
 @store.command()
@@ -98,11 +101,11 @@ def verify(model: str | None, store_location: str | None) -> None:
       ovenbird store verify mnist-cnn         every version of one model
       ovenbird store verify mnist-cnn@2       one version
     """
-    opened = _open(store_location)
+    opened = open_store(store_location)
     checks, missing = _installed_checks()
     for name, reason in missing.items():
         click.echo(f"{name}: skipped, {reason}", err=True)
-    chosen = _fail_in_one_line(lambda: _chosen(opened, model))
+    chosen = fail_in_one_line(lambda: _chosen(opened, model))
     if not chosen:
         click.echo("the store is empty: nothing to verify")
     bad = 0
@@ -141,23 +144,6 @@ def _installed_checks() -> tuple[dict[str, Check], dict[str, str]]:
     return checks, missing
 
 
-def _open(location: str | None, *, announce: bool = True) -> Store:
-    choice = choose_store(location)
-    opened = _fail_in_one_line(lambda: Store(choice.location))
-    if location and not opened.root.is_dir():
-        raise click.ClickException(f"store {location!r}: no such folder")
-    if announce:
-        click.echo(f"store: {choice.location} ({choice.reason})", err=True)
-    return opened
-
-
-def _fail_in_one_line(work: Callable[[], Result]) -> Result:
-    try:
-        return work()
-    except StoreError as error:
-        raise click.ClickException(str(error)) from None
-
-
 def _row(stored: StoredVersion) -> dict[str, Any]:
     row: dict[str, Any] = {"model": stored.model, "version": stored.version}
     try:
@@ -191,7 +177,19 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
     )
 
 
-def _description(stored: StoredVersion, manifest: Manifest) -> str:
+def role(opened: Store, stored: StoredVersion) -> str:
+    """Say in a word or two whether a version is to be served, and what it is called."""
+    try:
+        selected, serving = opened.select(stored.model), opened.serving(stored.model)
+    except StoreError as error:
+        return str(error)
+    labels = [label for label, version in selected.labels.items() if version == stored.version]
+    served = "served" if stored.version in selected.versions else "no"
+    state = "withdrawn" if stored.version in serving.withdrawn else served
+    return ", ".join([state, *sorted(labels)])
+
+
+def _description(stored: StoredVersion, manifest: Manifest, serving: str) -> str:
     data = manifest.dataset
     sizes = ", ".join(f"{count} {name}" for name, count in data.sizes.items())
     worst = max(manifest.parity.max_abs_difference.values(), default=0.0)
@@ -201,7 +199,9 @@ def _description(stored: StoredVersion, manifest: Manifest) -> str:
         "folder": str(stored.path),
         "created": f"{manifest.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "digest": f"sha256 {manifest.digest}",
+        "serving": serving,
         "recipe": f"{manifest.recipe}, seed {manifest.seed}",
+        "commit": manifest.extra.get("commit", "unknown"),
         "parameters": ", ".join(f"{name}={value}" for name, value in manifest.parameters.items()),
         "data set": f"{data.name} ({sizes}), licence {data.license}",
         "quality": ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items()),

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from model_store import Draft, Golden, Manifest
 from model_store.manifest import GOLDEN_FILE, MODEL_FILE, DatasetFacts, Group, Parity, digest_files
+from training.commit import current_commit
 from training.datasets import Dataset
 from training.network import Graph
 from training.onnx_session import Session
@@ -75,6 +76,7 @@ def draft(
         libraries=libraries(),
         files=digest_files(folder),
         group=group,
+        extra={"commit": commit} if (commit := current_commit()) else {},
     )
     return Draft(model, folder, manifest)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import httpx
 import pytest
 import tiny_models
 import tritonclient.http as triton
-from service_process import RunningService, affine_body, running, wait_for
+from service_process import OVENBIRD, RunningService, affine_body, running, wait_for
 
 
 @pytest.fixture
@@ -192,3 +193,53 @@ def test_the_index_is_that_of_all_workers(store: Path) -> None:
 
     assert all(index == indexes[0] for index in indexes)
     assert {entry["state"] for entry in indexes[0].values()} == {"READY"}
+
+
+def store_command(service: RunningService, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*OVENBIRD, "store", *words, "--url", service.url], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_the_command_loads_unloads_and_lists(service: RunningService) -> None:
+    assert store_command(service, "load", "triple").stdout == "triple is loaded\n"
+    assert statuses(service, "triple") == {200}
+    assert store_command(service, "unload", "double").stdout == "double is unloaded\n"
+    assert statuses(service, "double") == {404}
+
+    listed = store_command(service, "index").stdout.splitlines()
+    assert [line.split()[:2] for line in listed if "UNLOADING" not in line] == [
+        ["double@1", "UNAVAILABLE"],
+        ["triple@1", "READY"],
+    ]
+
+    refused = store_command(service, "load", "nobody")
+    assert (refused.returncode, refused.stderr.startswith("Error: unknown model 'nobody'")) == (1, True)
+
+
+def test_a_load_may_name_the_versions_and_every_worker_serves_them(service: RunningService, store: Path) -> None:
+    for factor in (5, 7):
+        tiny_models.publish_affine(store, factor=factor)
+
+    assert store_command(service, "load", "double", "--policy", "specific:1,3").returncode == 0
+
+    client = triton.InferenceServerClient(f"127.0.0.1:{service.port}")
+    assert client.get_model_metadata("double")["versions"] == ["1", "3"]
+    assert factors(service, "double") == {7}
+    assert factors(service, "double/versions/1") == {2}
+    client.load_model("double", config='{"version_policy": {"latest": {"num_versions": 2}}}')
+    assert client.get_model_metadata("double")["versions"] == ["2", "3"]
+    assert factors(service, "double/versions/2") == {5}
+
+
+def test_a_rollback_is_followed_by_a_load(service: RunningService, store: Path) -> None:
+    tiny_models.publish_affine(store, factor=5)
+    assert store_command(service, "load", "double").returncode == 0
+    assert factors(service, "double") == {5}
+
+    rolled_back = subprocess.run(
+        [*OVENBIRD, "store", "rollback", "double", "--store", str(store)], capture_output=True, text=True, timeout=60
+    )
+    assert rolled_back.stdout == "withdrawn: double@2\ndouble: serves 1\n"
+    assert store_command(service, "load", "double").returncode == 0
+    assert factors(service, "double") == {2}

@@ -40,10 +40,10 @@ def test_list_shows_a_line_for_each_version(filled: Store) -> None:
 
     assert result.exit_code == 0
     assert [line.split()[:3] for line in result.stdout.splitlines()] == [
-        ["MODEL", "VERSION", "RECIPE"],
-        ["brightness", "1", "tiny"],
-        ["double", "1", "tiny"],
-        ["double", "2", "tiny"],
+        ["MODEL", "VERSION", "SERVING"],
+        ["brightness", "1", "served"],
+        ["double", "1", "no"],
+        ["double", "2", "served"],
     ]
 
 
@@ -62,6 +62,7 @@ def test_list_as_json_is_for_scripts(filled: Store) -> None:
     assert rows[1] == {
         "model": "double",
         "version": 1,
+        "serving": "no",
         "recipe": "tiny",
         "dataset": "made-up",
         "quality": "accuracy 1",
