@@ -1,7 +1,7 @@
 """Whether the files of a version have changed, and whether they stand still: seen from outside, by size and time.
 
-A manifest names every file's sha256; a folder without one can only be watched. It is taken for whole when it looks as
-it did at the last look, or, at start, when it has not been touched for a while.
+A manifest names every file's sha256; a folder without one can only be watched, and so is one that was refused before.
+It is taken for whole when it looks as it did at the last look, or, at start, when it has not been touched for a while.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def fingerprint(stored: StoredVersion) -> Fingerprint:
         return ()
 
 
-class BareFolders:
-    """Watches folders without a manifest: `_seen` at the last look, and `_loaded` when they were brought in."""
+class WatchedFolders:
+    """Watches folders that may still be written to: `_seen` at the last look, and `_loaded` when they were brought in."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, int], Fingerprint] = {}

@@ -18,7 +18,7 @@ from model_store import Serving, Store, StoredVersion, StoreError
 from model_store.serving import Selection, VersionPolicy
 from service import live_model
 from service.errors import ControlRefused, ModelRefused, NotReady, UnknownLabel, UnknownModel, UnknownVersion
-from service.fingerprints import BareFolders, Fingerprint, fingerprint
+from service.fingerprints import WatchedFolders, Fingerprint, fingerprint
 from service.live_model import LiveModel
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
@@ -109,7 +109,7 @@ class Repository:
         # What a refused version looked like, and how it was to be run: unchanged, it is not tried again.
         self._refused: dict[tuple[str, int], tuple[Fingerprint, Serving]] = {}
         self._troubles: Mapping[str, tuple[int, str]] = {}
-        self._bare = BareFolders()
+        self._bare = WatchedFolders()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._watcher: asyncio.Task[None] | None = None
         self._draining: set[asyncio.Task[None]] = set()
@@ -342,8 +342,13 @@ class Repository:
         )
 
     def _is_whole(self, stored: StoredVersion) -> bool:
-        """Tell whether a folder without a manifest has been copied whole; the others are by their nature."""
-        return not stored.is_bare or self._bare.stands_still(stored, at_start=not self._started)
+        """Tell whether a folder has been copied whole.
+
+        A manifest names every file's sha256, so it is simply tried; what failed once, or has no manifest, must stand
+        still first: a slow upload is not read again at every look.
+        """
+        may_be_tried = not stored.is_bare and (stored.model, stored.version) not in self._refused
+        return may_be_tried or self._bare.stands_still(stored, at_start=not self._started)
 
     def _is_known_to_be_bad(self, stored: StoredVersion, serving: Serving) -> bool:
         refused = self._refused.get((stored.model, stored.version))

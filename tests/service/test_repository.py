@@ -141,7 +141,7 @@ def test_when_nothing_can_serve_the_service_is_not_ready(store: Store) -> None:
     with_repository(store, work)
 
 
-def test_a_refused_version_is_tried_again_when_its_files_change_and_only_then(store: Store) -> None:
+def test_a_refused_version_is_tried_again_when_its_files_have_changed_and_stand_still(store: Store) -> None:
     tiny_models.publish_affine(store)
     good = store.resolve("double").onnx_path.read_bytes()
     model = break_model(store, "double")
@@ -154,7 +154,37 @@ def test_a_refused_version_is_tried_again_when_its_files_change_and_only_then(st
         assert loads == []
         model.write_bytes(good)
         await repository.refresh()
+        assert loads == []
+        await repository.refresh()
         assert states(repository) == {"double@1": "READY"}
+
+    with_repository(store, work)
+
+
+def test_a_version_that_is_copied_slowly_is_tried_once_and_then_when_it_is_whole(store: Store, tmp_path: Path) -> None:
+    tiny_models.publish_affine(store, factor=2)
+    source = tiny_models.publish_affine(tmp_path / "elsewhere", factor=3).path
+    target = store.root / "double" / "2"
+
+    async def work(repository: Repository) -> None:
+        loads = []
+        load = repository._load
+        repository._load = lambda stored, *arguments, **options: (
+            loads.append(stored.version) or load(stored, *arguments, **options)
+        )
+        target.mkdir()
+        content = (source / "model.onnx").read_bytes()
+        shutil.copy(source / "manifest.json", target)
+        for size in range(0, len(content), len(content) // 10):
+            (target / "model.onnx").write_bytes(content[:size])
+            await repository.refresh()
+            assert await factor(repository) == 2
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        await repository.refresh()
+        await repository.refresh()
+
+        assert await factor(repository) == 3
+        assert loads == [2, 2]
 
     with_repository(store, work)
 
