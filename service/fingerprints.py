@@ -25,7 +25,7 @@ def fingerprint(stored: StoredVersion) -> Fingerprint:
 
 
 class WatchedFolders:
-    """Watches folders that may still be written to: `_seen` at the last look, and `_loaded` when they were brought in."""
+    """Watches folders that may be written to: `_seen` at the last look, and `_loaded` when they were brought in."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[str, int], Fingerprint] = {}

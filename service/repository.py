@@ -10,17 +10,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal, TypeVar
 
-from model_store import Serving, Store, StoredVersion, StoreError
+from model_store import Store, StoredVersion, StoreError
 from model_store.serving import Selection, VersionPolicy
 from service import live_model
 from service.errors import ControlRefused, ModelRefused, NotReady, UnknownLabel, UnknownModel, UnknownVersion
-from service.fingerprints import WatchedFolders, Fingerprint, fingerprint
+from service.fingerprints import fingerprint
 from service.live_model import LiveModel
+from service.served import Served
 from service.settings import Settings
+from service.store_view import Look, StoreView
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
 
@@ -41,53 +43,11 @@ class VersionStatus:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class _Served:
-    """What serves of one model: its versions (at least one), and the labels that lead to one of them."""
-
-    versions: Mapping[int, LiveModel]
-    labels: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def newest(self) -> LiveModel:
-        return self.versions[max(self.versions)]
-
-    def turned_to(self, wanted: Selection) -> _Served:
-        """Let go of what is not wanted any more, as far as all that is wanted instead has come.
-
-        A label stays where it was as long as the version that it is moved to is not there.
-        """
-        labels = {
-            label: version if version in self.versions else self.labels[label]
-            for label, version in wanted.labels.items()
-            if version in self.versions or label in self.labels
-        }
-        if not wanted.versions or not self.versions.keys() >= set(wanted.versions):
-            return _Served(self.versions, labels)
-        kept = {*wanted.versions, *labels.values()}
-        return _Served({number: live for number, live in self.versions.items() if number in kept}, labels)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """What a look at the store found.
-
-    `wanted`: what shall serve of each model. `news`: versions to bring in for it (groups together). `troubles`: why a
-    model's serving.json or labels.json cannot be used. `gone`: models and refused versions that the store has no more.
-    """
-
-    wanted: Mapping[str, Selection] = field(default_factory=dict)
-    news: Sequence[list[StoredVersion]] = ()
-    troubles: Mapping[str, tuple[int, str]] = field(default_factory=dict)
-    gone: Sequence[str] = ()
-    gone_refused: Sequence[tuple[str, int]] = ()
-
-
 class Repository:
     """The live models of one process.
 
-    What changes: `_serving` (replaced as a whole, so that readers in any thread see one consistent state),
-    `_refused` and `_status`. All are changed on the event loop only.
+    What changes: `_serving` (replaced as a whole, so that readers in any thread see one consistent state), `_status`
+    and `_troubles`. All are changed on the event loop only.
     """
 
     def __init__(
@@ -104,12 +64,10 @@ class Repository:
         self._metrics = metrics
         self._threads = threads
         self._load = load
-        self._serving: Mapping[str, _Served] = {}
+        self._serving: Mapping[str, Served] = {}
         self._status: dict[tuple[str, int], VersionStatus] = {}
-        # What a refused version looked like, and how it was to be run: unchanged, it is not tried again.
-        self._refused: dict[tuple[str, int], tuple[Fingerprint, Serving]] = {}
         self._troubles: Mapping[str, tuple[int, str]] = {}
-        self._bare = WatchedFolders()
+        self._view = StoreView(store, self._live)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._watcher: asyncio.Task[None] | None = None
         self._draining: set[asyncio.Task[None]] = set()
@@ -160,7 +118,7 @@ class Repository:
             raise UnknownLabel(name, label, known=served.labels)
         return served.versions[served.labels[label]]
 
-    def _raise_if_not_ready(self, name: str, version: str | None, *, but_for: _Served | None) -> None:
+    def _raise_if_not_ready(self, name: str, version: str | None, *, but_for: Served | None) -> None:
         if but_for is not None and version is None:
             return
         for status in self._status.values():
@@ -237,7 +195,7 @@ class Repository:
         Raises:
             ControlRefused: one cannot serve; what served before serves on.
         """
-        missing = await self._in_thread(self._missing, name, wanted.versions)
+        missing = await self._in_thread(self._view.missing, name, wanted.versions)
         loaded: list[LiveModel] = []
         for stored in missing:
             self._set_loading(stored)
@@ -251,11 +209,6 @@ class Repository:
                 await self._refuse([stored], stored, str(error))
                 raise ControlRefused(f"version {stored.version} of model {name!r} cannot serve: {error}") from None
         self._swap_in(loaded, {name: wanted})
-
-    def _missing(self, name: str, versions: Iterable[int]) -> list[StoredVersion]:
-        stored = [self._store.resolve(name, version) for version in versions]
-        serving = self._store.serving(name)
-        return [version for version in stored if not self._serves_as(version, serving)]
 
     async def _check_in_store(self, name: str) -> None:
         known = await self._in_thread(self._store.models)
@@ -278,7 +231,7 @@ class Repository:
 
     async def refresh(self, names: Iterable[str] | None = None) -> None:
         """Bring what is served in line with the store: what is wanted in, what is not out."""
-        look = await self._in_thread(self._look, None if names is None else tuple(names))
+        look = await self._look(names)
         if look is None:
             LOGGER.warning("the store %s is not there; what is loaded serves on", self._store.root)
             return
@@ -289,70 +242,13 @@ class Repository:
         if self._settings.control != "explicit":
             self._forget(look)
 
-    def _look(self, names: tuple[str, ...] | None = None) -> _Look | None:
-        """Compare the store with what is served; None if the store is away though something serves from it."""
-        if not self._store.root.is_dir():
-            return _Look() if not self._serving else None
-        present = self._store.models()
-        wanted: dict[str, Selection] = {}
-        news: list[StoredVersion] = []
-        troubles: dict[str, tuple[int, str]] = {}
-        for name in present if names is None else names:
-            try:
-                serving = self._store.serving(name)
-                wanted[name] = self._store.select(name, may_serve=partial(self._may_serve, serving=serving))
-            except StoreError as error:
-                troubles[name] = (self._store.versions(name)[-1], str(error))
-                continue
-            chosen = [self._store.resolve(name, number) for number in wanted[name].versions]
-            news += [stored for stored in chosen if self._is_news(stored, serving)]
-        return _Look(
-            wanted,
-            _by_group(news),
-            troubles,
-            gone=[name for name in self._serving if name not in present],
-            gone_refused=[key for key in self._refused if not self._store.root.joinpath(key[0], str(key[1])).is_dir()],
-        )
+    async def _look(self, names: Iterable[str] | None) -> Look | None:
+        chosen = None if names is None else tuple(names)
+        return await self._in_thread(partial(self._view.look, self._serving.keys(), chosen, at_start=not self._started))
 
     def _live(self, stored: StoredVersion) -> LiveModel | None:
         served = self._serving.get(stored.model)
         return served.versions.get(stored.version) if served else None
-
-    def _is_news(self, stored: StoredVersion, serving: Serving) -> bool:
-        if self._live(stored) is None:
-            return True
-        return not (
-            self._serves_as(stored, serving) or self._is_known_to_be_bad(stored, serving) or not self._is_whole(stored)
-        )
-
-    def _serves_as(self, stored: StoredVersion, serving: Serving) -> bool:
-        """Tell whether a version serves as it lies in the store now, and as serving.json wants it run."""
-        live = self._live(stored)
-        return live is not None and live.serving == serving.of_session and not self._bare.has_changed(stored)
-
-    def _may_serve(self, stored: StoredVersion, serving: Serving) -> bool:
-        live = self._live(stored)
-        if live is not None:
-            # What is known of it need not be read from the disk at every look.
-            return not self._store.is_withdrawn_in(live.group, stored.version)
-        return (
-            not self._is_known_to_be_bad(stored, serving)
-            and self._is_whole(stored)
-            and self._store.may_serve_with_its_group(stored)
-        )
-
-    def _is_whole(self, stored: StoredVersion) -> bool:
-        """Tell whether a folder has been copied whole.
-
-        A manifest names every file's sha256, so it is simply tried; what failed once, or has no manifest, must stand
-        still first: a slow upload is not read again at every look.
-        """
-        may_be_tried = not stored.is_bare and (stored.model, stored.version) not in self._refused
-        return may_be_tried or self._bare.stands_still(stored, at_start=not self._started)
-
-    def _is_known_to_be_bad(self, stored: StoredVersion, serving: Serving) -> bool:
-        refused = self._refused.get((stored.model, stored.version))
-        return refused is not None and refused == (fingerprint(stored), serving.of_session)
 
     async def _bring_in(self, batch: list[StoredVersion], wanted: Mapping[str, Selection]) -> None:
         """Load versions that belong together and swap them in; if one is refused, none is, and older ones are tried."""
@@ -364,7 +260,7 @@ class Repository:
             except ModelRefused as error:
                 _close(loaded)
                 await self._refuse(batch, stored, str(error))
-                look = await self._in_thread(self._look, tuple(stored.model for stored in batch))
+                look = await self._look([stored.model for stored in batch])
                 if look is not None:
                     for candidates in look.news:
                         await self._bring_in(candidates, look.wanted)
@@ -373,37 +269,27 @@ class Repository:
 
     def _load_one(self, stored: StoredVersion) -> LiveModel:
         files = fingerprint(stored)
-        serving = self._read_serving(stored)
-        model = self._load(stored, self._settings, self._metrics, serving=serving, threads=self._threads)
-        if stored.is_bare:
-            self._bare.loaded(stored, files)
-        return model
-
-    def _read_serving(self, stored: StoredVersion) -> Serving:
         try:
-            return self._store.serving(stored.model).of_session
+            serving = self._store.serving(stored.model).of_session
         except StoreError as error:
             raise ModelRefused(str(error)) from None
+        model = self._load(stored, self._settings, self._metrics, serving=serving, threads=self._threads)
+        self._view.loaded(stored, files)
+        return model
 
     async def _refuse(self, batch: Iterable[StoredVersion], bad: StoredVersion, reason: str) -> None:
         for stored in batch:
             said = reason if stored is bad else f"{bad} of its group was refused: {reason}"
-            self._refused[stored.model, stored.version] = await self._in_thread(self._as_refused, stored)
+            await self._in_thread(self._view.refused, stored)
             # A version that was only to be run in another way runs on as it did.
             state: State = "UNAVAILABLE" if self._live(stored) is None else "READY"
             self._set_status(stored.model, stored.version, state, said)
             LOGGER.error("refused %s: %s", stored, said)
 
-    def _as_refused(self, stored: StoredVersion) -> tuple[Fingerprint, Serving]:
-        try:
-            return fingerprint(stored), self._store.serving(stored.model).of_session
-        except StoreError:
-            return fingerprint(stored), Serving()
-
     def _swap_in(self, loaded: Sequence[LiveModel], wanted: Mapping[str, Selection]) -> None:
         """Add versions, and turn their models to what is wanted: in one assignment, so that a group changes at once."""
         for model in loaded:
-            self._refused.pop((model.name, model.version), None)
+            self._view.accepted(model.name, model.version)
             self._set_status(model.name, model.version, "READY")
             self._metrics.set_provider(model.name, model.version, model.provider, loaded=True)
             LOGGER.info("ready: %s@%s on %s", model.name, model.version, model.provider)
@@ -412,11 +298,10 @@ class Repository:
             before = after.get(name)
             fresh = {model.version: model for model in loaded if model.name == name}
             if before is not None or fresh:
-                grown = _Served({**(before.versions if before else {}), **fresh}, before.labels if before else {})
-                after[name] = grown.turned_to(selection)
+                after[name] = (before or Served({})).grown(fresh).turned_to(selection)
         self._replace(after)
 
-    def _replace(self, after: Mapping[str, _Served]) -> None:
+    def _replace(self, after: Mapping[str, Served]) -> None:
         """Serve this from now on, and retire what was served and is not in it."""
         before, self._serving = self.live(), after
         staying = set(self.live())
@@ -447,11 +332,11 @@ class Repository:
             self._drop_status(old.name, old.version)
         LOGGER.info("unloaded: %s@%s", old.name, old.version)
 
-    def _forget(self, look: _Look) -> None:
+    def _forget(self, look: Look) -> None:
         """Unload models that were removed from the store, and drop what is said of refused versions that are gone."""
         self._replace({name: served for name, served in self._serving.items() if name not in look.gone})
         for key in look.gone_refused:
-            self._refused.pop(key, None)
+            self._view.accepted(*key)
             if self._serving.get(key[0]) is None or key[1] not in self._serving[key[0]].versions:
                 self._drop_status(*key)
 
@@ -467,7 +352,7 @@ class Repository:
             for status in self.index():
                 if status.name == name and status.state == "READY":
                     self._set_status(name, status.version, "READY")
-                elif status.name == name and (name, status.version) not in self._refused:
+                elif status.name == name and not self._view.is_refused(name, status.version):
                     self._drop_status(name, status.version)
         self._troubles = troubles
 
@@ -490,15 +375,3 @@ class Repository:
 def _close(models: Iterable[LiveModel]) -> None:
     for model in models:
         model.close()
-
-
-def _by_group(versions: Iterable[StoredVersion]) -> list[list[StoredVersion]]:
-    """Put versions of one group together; the others alone."""
-    groups: dict[str, list[StoredVersion]] = {}
-    for stored in versions:
-        try:
-            group = None if stored.is_bare else stored.manifest.group
-        except StoreError:
-            group = None
-        groups.setdefault(group.id if group else f"{stored}", []).append(stored)
-    return list(groups.values())
