@@ -16,19 +16,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from model_store.errors import InvalidServing
 from model_store.manifest import lines_of
+from model_store.providers import OptionValue, split
 
 SERVING_FILE = "serving.json"
 LABELS_FILE = "labels.json"
 
 VersionNumber = Annotated[int, Field(ge=1, lt=10**18, strict=True)]
 Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,128}$")]
-Provider = str | tuple[str, dict[str, Any]]
+Provider = str | tuple[str, dict[str, OptionValue]]
 Size = Annotated[int, Field(ge=1, strict=True)]
 
 _LABELS: TypeAdapter[dict[str, int]] = TypeAdapter(dict[Label, VersionNumber])
@@ -113,6 +123,13 @@ class Serving(_Part):
     max_batch_size: Size | None = None
     max_queue_rows: Size | None = None
     max_queue_bytes: Size | None = None
+
+    @field_validator("providers")
+    @classmethod
+    def _can_be_had_in_turn(cls, providers: tuple[Provider, ...] | None) -> tuple[Provider, ...] | None:
+        if providers is not None:
+            split(providers)
+        return providers
 
     @property
     def of_session(self) -> Self:

@@ -19,6 +19,7 @@ from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
 from service.runtime.processors import usable_processors
+from service.runtime.providers import Asked
 from service.runtime.session import check_provider
 from service.scheduler.loops import OwningLoop
 from service.settings import Settings
@@ -35,7 +36,7 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry)
-    threads = settings.threads or max(1, usable_processors() // settings.workers)
+    threads = max(1, usable_processors() // settings.workers)
     models = Repository(Store(choice.location), settings, numbers, threads=threads)
     shared = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
     control = Control(models, explicit=settings.control == "explicit", run_dir=Path(shared) if shared else None)
@@ -46,10 +47,11 @@ async def start(found: Parts) -> None:
     """Load the models on the loop that will own them.
 
     Raises:
-        ProviderUnavailable: the provider that was asked for is not in this build of onnxruntime.
+        InvalidSettings: there is no provider of a name that was asked for.
+        ProviderUnavailable: no provider that was asked for is in this build of onnxruntime.
         DeadlineExceeded: it takes too long.
     """
-    check_provider(found.settings.provider)
+    check_provider(Asked.of(found.settings))
     seconds = found.settings.load_timeout
     try:
         await asyncio.wait_for(found.control.start(), seconds)

@@ -14,12 +14,14 @@ import click
 from model_store import Store, StoreError, choose_store
 from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
 from service.runtime import onnxruntime_build
+from service.runtime.providers import Asked
 from service.runtime.session import check_provider
 from service.settings import PREFIX, Settings, field_hints, parse
 
 # The public options; the other settings are set by their environment variables.
-OPTIONS = ("store", "host", "port", "workers", "provider", "control", "load")
+OPTIONS = ("store", "host", "port", "workers", "provider", "require_provider", "control", "load")
 DEFAULTS = {"store": "./store if it exists, else the starter models", "load": "nothing"}
+METAVARS = {"store": "DIR", "provider": "auto|NAME,NAME…", "load": "NAME|'*'"}
 
 
 class _Setting(click.ParamType[Any]):
@@ -40,14 +42,18 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
     hints = field_hints()
     for name in reversed(OPTIONS):
         kind, meaning, _ = hints[name]
-        default = DEFAULTS.get(name, getattr(Settings(), name))
+        default = DEFAULTS.get(name, Settings().to_env()[f"{PREFIX}{name.upper()}"])
         choices = "|".join(get_args(kind)) if get_origin(kind) is Literal else None
+        flag: dict[str, Any] = {"is_flag": True, "default": None}
+        valued = {
+            "type": _Setting(name) if name != "load" else str,
+            "multiple": name == "load",
+            "metavar": METAVARS.get(name, choices or name.upper()),
+        }
         command = click.option(
-            f"--{name}",
-            type=_Setting(name) if name != "load" else str,
-            multiple=name == "load",
-            metavar={"store": "DIR", "load": "NAME|'*'"}.get(name, choices or name.upper()),
+            f"--{name.replace('_', '-')}",
             help=f"{meaning}  [default: {default}; env var: {PREFIX}{name.upper()}]",
+            **(flag if kind is bool else valued),
         )(command)
     return command
 
@@ -63,6 +69,7 @@ def serve(**options: Any) -> None:
       ovenbird serve --store ./store --port 9000
       ovenbird serve --host 0.0.0.0 --workers 4       for every network, four processes
       ovenbird serve --provider cuda                  refuse to serve from anything but the GPU
+      ovenbird serve --provider cuda,cpu              prefer it; say where a model got the CPU
       ovenbird serve --control none                   load once, do not watch for new versions
       ovenbird serve --control explicit --load mnist-cnn --load nsmc-text
 
@@ -104,13 +111,15 @@ def _check_before_start(settings: Settings) -> None:
 
 def _check_provider_and_models(settings: Settings, location: str) -> None:
     try:
-        if settings.provider not in ("auto", "cpu"):
-            check_provider(settings.provider)
+        if settings.provider not in (("auto",), ("cpu",)) or settings.provider_options:
+            check_provider(Asked.of(settings))
         if settings.control == "explicit":
             known = Store(location).models()
             for name in settings.load:
                 if name not in ("*", *known):
                     raise UnknownModel(name, known=known)
+    except InvalidSettings as error:
+        raise click.UsageError("\n       ".join(error.problems)) from None
     except (ServiceError, StoreError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -10,9 +10,11 @@ from model_store import Manifest, Serving, StoredVersion, StoreError
 from service.errors import BadRequest, ModelRefused, ServiceError
 from service.runtime import bare, replay, warmup
 from service.runtime.bare import BareDescription
+from service.runtime.providers import Asked, Obtained
 from service.runtime.session import Session
 from service.scheduler.batcher import Batcher, Limits
 from service.settings import Settings
+from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics, VersionMetrics
 from service.tensors import Arrays, Signature, TensorSpec
 
@@ -27,7 +29,7 @@ class LiveModel:
     version: int
     description: Manifest | BareDescription
     signature: Signature
-    provider: str
+    obtained: Obtained
     cost: warmup.CostCurve
     batcher: Batcher
     metrics: VersionMetrics
@@ -40,6 +42,11 @@ class LiveModel:
         return (
             self.description.group.members if isinstance(self.description, Manifest) and self.description.group else ()
         )
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that it really runs on."""
+        return self.obtained.first
 
     @cached_property
     def labels(self) -> dict[str, tuple[str, ...]]:
@@ -79,7 +86,8 @@ def load(
 ) -> LiveModel:
     """Load a version, warm it, and let it prove itself against its golden file. Blocks; call it from a thread.
 
-    A version without a manifest has nothing to prove itself by: it serves if onnxruntime runs it.
+    A version without a manifest has nothing to prove itself by: it serves if onnxruntime runs it. `threads` is how many
+    one run takes where the settings leave it open.
 
     Raises:
         ModelRefused: the version is corrupt, cannot be loaded, or disagrees with its golden file; says why.
@@ -87,7 +95,7 @@ def load(
     try:
         read = _read_bare if stored.is_bare else _read_published
         chosen = settings.for_model(serving)
-        return _assemble(stored, read(stored, chosen, serving.threads or threads), chosen, metrics, serving)
+        return _assemble(stored, read(stored, chosen, threads), chosen, metrics, serving)
     except (ServiceError, StoreError, OSError) as error:
         raise ModelRefused(str(error)) from None
 
@@ -95,7 +103,7 @@ def load(
 def _read_published(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
     stored.check_files()
     manifest, golden = stored.manifest, stored.golden()
-    session = Session(stored.onnx_path.read_bytes(), provider=settings.provider, threads=threads)
+    session = _session(stored, stored.onnx_path.read_bytes(), settings, threads)
     replay.check_signature(session, manifest)
     replay.replay(session, manifest, golden)
     signature = promised_signature(manifest)
@@ -105,7 +113,7 @@ def _read_published(stored: StoredVersion, settings: Settings, threads: int) -> 
 def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
     # Read whole, so that a file that is overwritten later cannot change under the session.
     model = stored.onnx_path.read_bytes()
-    session = Session(model, provider=settings.provider, threads=threads)
+    session = _session(stored, model, settings, threads)
     signature = bare.tried(session)
     try:
         cost = _cost(session, signature, bare.example(signature, 1), settings)
@@ -113,6 +121,16 @@ def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read
         # It does not take zeros; its requests may be better.
         cost = warmup.CostCurve(())
     return _Read(bare.describe(signature, model), signature, session, cost)
+
+
+def _session(stored: StoredVersion, model: bytes, settings: Settings, threads: int) -> Session:
+    session = Session(model, Asked.of(settings), threads=settings.threads or threads)
+    if session.obtained.fell_back:
+        LOGGER.warning(
+            "%s runs on %s, not on %s: %s",
+            stored, session.obtained.first, session.obtained.wanted[0], session.obtained.reason,
+        )  # fmt: skip
+    return session
 
 
 def _cost(session: Session, signature: Signature, examples: Arrays, settings: Settings) -> warmup.CostCurve:
@@ -143,7 +161,7 @@ def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: M
         version=stored.version,
         description=read.description,
         signature=read.signature,
-        provider=read.session.provider,
+        obtained=read.session.obtained,
         cost=read.cost,
         batcher=batcher,
         metrics=series,

@@ -291,7 +291,9 @@ class Repository:
         for model in loaded:
             self._view.accepted(model.name, model.version)
             self._set_status(model.name, model.version, "READY")
-            self._metrics.set_provider(model.name, model.version, model.provider, loaded=True)
+            self._metrics.set_provider(
+                model.name, model.version, model.provider, loaded=True, fell_back=model.obtained.fell_back
+            )
             LOGGER.info("ready: %s@%s on %s", model.name, model.version, model.provider)
         after = dict(self._serving)
         for name, selection in wanted.items():

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from model_store import Serving
+from model_store import Serving, providers
 from service.errors import InvalidSettings
 
 PREFIX = "OVENBIRD_"
@@ -21,10 +22,10 @@ PREFIX = "OVENBIRD_"
 # Set by the arbiter for its workers, not by people.
 INTERNAL = frozenset({"OVENBIRD_RUN_DIR"})
 
-Provider = Literal["auto", "cpu", "cuda", "tensorrt", "openvino"]
 Control = Literal["poll", "none", "explicit"]
 
-_OF_BATCHES = ("max_batch_size", "max_queue_rows", "max_queue_bytes")
+# Named alike in a model's serving.json.
+_OF_A_MODEL = ("require_provider", "threads", "max_batch_size", "max_queue_rows", "max_queue_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,13 @@ class Settings:
     host: Annotated[str, "Address to listen on; 0.0.0.0 for every network."] = "127.0.0.1"
     port: Annotated[int, "Port to listen on.", range(1, 65536)] = 8000
     workers: Annotated[int, "Processes that serve; each loads every model.", range(1, 257)] = 1
-    provider: Annotated[Provider, "Execution provider; auto: CUDA if it really works, else CPU."] = "auto"
+    provider: Annotated[
+        tuple[str, ...], "Execution providers in order of preference; auto: CUDA if it really works, else CPU."
+    ] = (providers.AUTO,)
+    require_provider: Annotated[bool, "Refuse a model that does not get the first of them."] = False
+    provider_options: Annotated[
+        Mapping[str, Mapping[str, str]], 'Their options as JSON, such as {"cuda": {"device_id": 1}}.'
+    ] = dataclasses.field(default_factory=dict)
     control: Annotated[Control, "poll: watch the store; none: load at start; explicit: load what --load names."] = (
         "poll"
     )
@@ -55,8 +62,15 @@ class Settings:
 
     def for_model(self, serving: Serving) -> Self:
         """Return the settings as one model's serving.json changes them."""
-        changed = {name: getattr(serving, name) for name in ("threads", *_OF_BATCHES)}
-        return dataclasses.replace(self, **{name: value for name, value in changed.items() if value is not None})
+        changed = {name: getattr(serving, name) for name in _OF_A_MODEL}
+        changed = {name: value for name, value in changed.items() if value is not None}
+        if serving.providers is not None:
+            changed["provider"], own = providers.split(serving.providers)
+            changed["provider_options"] = {
+                name: {**self.provider_options.get(name, {}), **own.get(name, {})}
+                for name in {**self.provider_options, **own}
+            }
+        return dataclasses.replace(self, **changed)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -81,11 +95,15 @@ class Settings:
 
     def to_env(self) -> dict[str, str]:
         """Write the settings as the variables that `from_env` reads."""
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {
-            PREFIX + name.upper(): ",".join(value) if isinstance(value, tuple) else str(value)
-            for name, value in values.items()
-        }
+        return {PREFIX + field.name.upper(): _written(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, Mapping):
+        return json.dumps(value) if value else ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _nearest(variable: str, known: Iterable[str]) -> str:
@@ -116,11 +134,14 @@ def field_hints() -> dict[str, tuple[Any, str, range | None]]:
 def parse(name: str, text: str) -> Any:
     """Read one setting's value; raise ValueError saying what was expected."""
     kind, _, allowed = field_hints()[name]
-    if get_origin(kind) is Literal:
-        choices = get_args(kind)
-        if text not in choices:
-            raise ValueError(f"expected one of {', '.join(choices)}")
-        return text
+    if name == "provider":
+        return providers.preference(text.split(","))
+    if name == "provider_options":
+        return providers.parse_options(text) if text else {}
+    if get_origin(kind) is Literal or kind is bool:
+        return _one_of(
+            text, {"true": True, "false": False} if kind is bool else {word: word for word in get_args(kind)}
+        )
     if get_origin(kind) is tuple:
         return tuple(part for part in (piece.strip() for piece in text.split(",")) if part)
     if kind is int:
@@ -128,6 +149,12 @@ def parse(name: str, text: str) -> Any:
     if kind is float:
         return _seconds(text)
     return text
+
+
+def _one_of(text: str, choices: Mapping[str, Any]) -> Any:
+    if text not in choices:
+        raise ValueError(f"expected one of {', '.join(choices)}")
+    return choices[text]
 
 
 def _whole_number(text: str, allowed: range | None) -> int:

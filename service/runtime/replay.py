@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from model_store import Golden, Manifest, StoredVersion, StoreError
 from model_store.golden import compare
+from model_store.providers import CPU
 from service.errors import ModelRefused, ProviderUnavailable, ServiceError
 from service.runtime import onnxruntime_build
+from service.runtime.providers import Asked
 from service.runtime.session import Session
 from service.tensors import TensorSpec
 
@@ -21,7 +23,7 @@ def replay(session: Session, manifest: Manifest, golden: Golden) -> None:
         raise ModelRefused(f"golden replay failed: {error}") from None
     problems = compare(golden.keras, outputs, manifest.parity.tolerance)
     if problems:
-        raise ModelRefused(f"golden replay disagrees with Keras on {session.provider}: {'; '.join(problems)}")
+        raise ModelRefused(f"golden replay disagrees with Keras on {session.obtained.first}: {'; '.join(problems)}")
 
 
 def check_signature(session: Session, manifest: Manifest) -> None:
@@ -54,7 +56,7 @@ def check(stored: StoredVersion) -> list[str]:
     except ProviderUnavailable as error:
         raise ModuleNotFoundError(str(error), name="onnxruntime") from None
     try:
-        session = Session(stored.onnx_path.read_bytes(), provider="cpu")
+        session = Session(stored.onnx_path.read_bytes(), Asked((CPU,)))
         if not stored.is_bare:
             check_signature(session, stored.manifest)
             replay(session, stored.manifest, stored.golden())

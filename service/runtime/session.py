@@ -6,31 +6,31 @@ from typing import Any
 
 from service.errors import InferenceFailed, InputRejected, ModelRefused, ProviderUnavailable
 from service.runtime import onnxruntime_build, providers
+from service.runtime.providers import Asked, Build, Obtained
 from service.tensors import DATATYPES, Array, Arrays, Signature, TensorSpec
 
 _ONNX_DTYPES = {"float": "float32", "double": "float64"}
+ANY = Asked()
 
 
 class Session:
     """Runs one model. `run` may be called from several threads; onnxruntime releases the GIL meanwhile.
 
     Attributes:
-        provider: the execution provider that the session really obtained.
+        obtained: the execution providers that the session really obtained, and those it was to have.
         signature: the graph's inputs and outputs, read from the file itself.
     """
 
-    def __init__(self, model: bytes, *, provider: str = "auto", threads: int = 1) -> None:
+    def __init__(self, model: bytes, asked: Asked = ANY, *, threads: int = 1) -> None:
         """Build a session from a model's bytes.
 
         Raises:
-            ProviderUnavailable: the provider cannot be had.
+            InvalidSettings: there is no such provider.
+            ProviderUnavailable: no provider that was asked for can be had.
             ModelRefused: onnxruntime cannot load the model.
         """
         onnxruntime = onnxruntime_build.load()
-        available = onnxruntime.get_available_providers()
-        self._session, self.provider = _first_that_works(
-            onnxruntime, model, providers.candidates(provider, available), threads
-        )
+        self._session, self.obtained = _first_that_works(onnxruntime, model, asked, threads)
         self.signature = Signature(
             tuple(_spec(value) for value in self._session.get_inputs()),
             tuple(_spec(value) for value in self._session.get_outputs()),
@@ -55,35 +55,48 @@ class Session:
         return dict(zip(self._names, values, strict=True))
 
 
-def check_provider(provider: str) -> None:
-    """Raise `ProviderUnavailable` if no session can get this provider, whatever the model."""
-    providers.candidates(provider, onnxruntime_build.load().get_available_providers())
+def check_provider(asked: Asked) -> None:
+    """Raise `InvalidSettings` or `ProviderUnavailable` if no session can get what is asked for, whatever the model."""
+    build = _build_of(onnxruntime_build.load())
+    providers.tries(providers.wanted(asked, build), build)
 
 
-def _first_that_works(
-    onnxruntime: Any, model: bytes, choices: list[list[providers.Provider]], threads: int
-) -> tuple[Any, str]:
-    for index, choice in enumerate(choices):
+def _build_of(onnxruntime: Any) -> Build:
+    return Build(onnxruntime.get_available_providers(), onnxruntime.get_all_providers())
+
+
+def _first_that_works(onnxruntime: Any, model: bytes, asked: Asked, threads: int) -> tuple[Any, Obtained]:
+    build = _build_of(onnxruntime)
+    wanted = providers.wanted(asked, build)
+    problems = providers.missing(wanted, build)
+    refused = False
+    for names in providers.tries(wanted, build):
         try:
-            session = _build(onnxruntime, model, choice, threads)
-            return session, providers.check_obtained(choice, session.get_providers())
-        except ProviderUnavailable:
-            if index == len(choices) - 1:
-                raise
-    raise ProviderUnavailable("no execution provider to try")
+            session = _make(onnxruntime, model, providers.with_options(names, asked, threads=threads), threads)
+        except Exception as error:  # onnxruntime's errors share no base class
+            refused = True
+            problems.append(f"{names[0]}: {_first_line(error)}")
+            continue
+        refused = False
+        got = tuple(session.get_providers())
+        if got[0] != names[0]:
+            problems.append(f"{names[0]}: the session got {', '.join(got)}; the log of onnxruntime above says why")
+        if got[0] in wanted:
+            return session, Obtained(wanted, got, "; ".join(problems))
+    if refused:
+        raise ModelRefused(f"onnxruntime cannot load the model: {'; '.join(problems)}")
+    raise ProviderUnavailable("; ".join(problems))
 
 
-def _build(onnxruntime: Any, model: bytes, choice: list[providers.Provider], threads: int) -> Any:
+def _make(onnxruntime: Any, model: bytes, chosen: list[providers.Provider], threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads that spin between two runs take the processor from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=choice)
-    except Exception as error:  # onnxruntime's errors share no base class
-        raise ModelRefused(f"onnxruntime cannot load the model: {_first_line(error)}") from None
+    # Else it would make another session, on the CPU, when this one cannot be made, and when a provider fails in a run.
+    return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
 
 
 def _first_line(error: BaseException) -> str:

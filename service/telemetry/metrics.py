@@ -44,6 +44,8 @@ class Metrics:
         # A series with the time of creation beside every counter and histogram helps nobody and doubles the scrape.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry or CollectorRegistry()
+        # (model, version) → the provider that is shown; a version may come back on another one.
+        self._providers: dict[tuple[str, str], str] = {}
         self.requests = Counter(
             "ovenbird_requests", "Inference requests answered with success.", _BY_VERSION, registry=self._registry
         )
@@ -81,6 +83,13 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livemax",
         )
+        self.provider_fallback = Gauge(
+            "ovenbird_provider_fallback",
+            "1 for a loaded version that runs on another execution provider than the one it was to have, else 0.",
+            _BY_VERSION,
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
 
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, meaning, _BY_VERSION, buckets=buckets, registry=self._registry)
@@ -98,9 +107,16 @@ class Metrics:
         for name in STATES:
             self._show(self.model_state, (model, str(version), name), None if state is None else float(name == state))
 
-    def set_provider(self, model: str, version: int, provider: str, *, loaded: bool) -> None:
-        """Show, or cease to show, the provider that a version runs on."""
-        self._show(self.model_info, (model, str(version), provider), 1.0 if loaded else None)
+    def set_provider(self, model: str, version: int, provider: str, *, loaded: bool, fell_back: bool = False) -> None:
+        """Show, or cease to show, the provider that a version runs on, and whether it was to have another one."""
+        key = (model, str(version))
+        shown = self._providers.pop(key, provider)
+        if not loaded or shown != provider:
+            self._show(self.model_info, (*key, shown), None)
+        if loaded:
+            self._providers[key] = provider
+            self._show(self.model_info, (*key, provider), 1.0)
+        self._show(self.provider_fallback, key, float(fell_back) if loaded else None)
 
     def _show(self, gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
         if value is not None:

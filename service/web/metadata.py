@@ -12,6 +12,7 @@ from model_store import Manifest
 from model_store.serving import Selection
 from service.live_model import LiveModel
 from service.runtime.bare import BareDescription
+from service.runtime.providers import Obtained
 from service.tensors import TensorSpec
 from service.web.parts import parts
 from service.web.problems import JSON
@@ -50,13 +51,19 @@ def describe(live: LiveModel, served: Selection) -> dict[str, Any]:
         "inputs": [_tensor(spec) for spec in live.signature.inputs],
         "outputs": [_tensor(spec) for spec in live.signature.outputs],
         "properties": {
-            "provider": live.provider,
+            **_providers(live.obtained),
             "digest": f"sha256:{live.description.digest}",
             **{f"label.{label}": str(version) for label, version in sorted(served.labels.items())},
             **_names(live.description),
             **(_origin(live.description) if isinstance(live.description, Manifest) else {}),
         },
     }
+
+
+def _providers(obtained: Obtained) -> dict[str, str]:
+    """Say what it runs on: the first takes what it can of the graph, the others the rest; and what it was to have."""
+    asked = {"provider_asked": obtained.wanted[0]} if obtained.fell_back else {}
+    return {"provider": obtained.first, "providers": ",".join(obtained.providers), **asked}
 
 
 def _names(model: Manifest | BareDescription) -> dict[str, str]:

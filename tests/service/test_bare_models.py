@@ -193,7 +193,7 @@ def test_over_http_it_is_like_any_other_model(tmp_path: Path) -> None:
         wait_for(lambda: service.index().get(("double", 2), {}).get("state") == "READY", "the second version")
         page = client.get("/")
 
-    assert metadata["properties"].keys() == {"provider", "digest"}
+    assert metadata["properties"].keys() == {"provider", "providers", "digest"}
     assert answer.json()["outputs"][0]["data"] == [2, 4, 6, 8, 10, 12]
     assert by_hand.json()["predictions"] == [{"y": [2, 4, 6]}]
     assert alone.json()["outputs"][0]["data"] == [-1, -2, -3]

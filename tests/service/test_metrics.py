@@ -1,4 +1,4 @@
-"""The scrape of several workers' metrics, whatever the workers do meanwhile."""
+"""What a scrape shows: of several workers, whatever they do meanwhile; of a version that comes back changed."""
 
 from __future__ import annotations
 
@@ -32,3 +32,21 @@ def test_a_file_that_stays_broken_is_not_passed_over_in_silence(
 
     with pytest.raises(struct.error):
         Metrics().text()
+
+
+def test_a_version_that_comes_back_on_another_provider_is_shown_on_that_one_only() -> None:
+    metrics = Metrics()
+
+    def shown() -> set[str]:
+        lines = metrics.text().decode().splitlines()
+        return {line for line in lines if line.startswith(("ovenbird_model_info", "ovenbird_provider_fallback"))}
+
+    metrics.set_provider("double", 1, "CUDA", loaded=True)
+    metrics.set_provider("double", 1, "CPU", loaded=True, fell_back=True)
+
+    assert shown() == {
+        'ovenbird_model_info{model="double",provider="CPU",version="1"} 1.0',
+        'ovenbird_provider_fallback{model="double",version="1"} 1.0',
+    }
+    metrics.set_provider("double", 1, "CPU", loaded=False)
+    assert shown() == set()

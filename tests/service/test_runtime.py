@@ -1,11 +1,9 @@
-"""Providers, builds, processors, golden replay, warm-up."""
+"""Builds, processors, sessions, warm-up. Providers have a file of their own."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,53 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import InputRejected, ModelRefused, ProviderUnavailable
-from service.runtime import onnxruntime_build, providers, warmup
+from service.runtime import onnxruntime_build, warmup
 from service.runtime.processors import usable_processors
 from service.runtime.session import Session
 from service.tensors import TensorSpec
-
-CPU, CUDA, OPENVINO = "CPUExecutionProvider", "CUDAExecutionProvider", "OpenVINOExecutionProvider"
-
-
-@pytest.mark.parametrize(
-    ("setting", "available", "tried"),
-    [
-        pytest.param("auto", [CPU], [[CPU]], id="auto-without-gpu"),
-        pytest.param("auto", [CUDA, CPU], [[CUDA, CPU], [CPU]], id="auto-tries-cuda-first"),
-        pytest.param("auto", [OPENVINO, CPU], [[CPU]], id="auto-leaves-openvino-to-those-who-ask"),
-        pytest.param("cpu", [CUDA, CPU], [[CPU]], id="cpu"),
-        pytest.param("cuda", [CUDA, CPU], [[CUDA, CPU]], id="cuda-is-strict"),
-        pytest.param("openvino", [OPENVINO, CPU], [[OPENVINO, CPU]], id="openvino"),
-    ],
-)
-def test_the_setting_decides_what_is_tried(setting: str, available: list[str], tried: list[list[str]]) -> None:
-    candidates = providers.candidates(setting, available)
-
-    assert [[name for name, _ in candidate] for candidate in candidates] == tried
-
-
-@pytest.mark.parametrize(("setting", "extra"), [("cuda", "gpu"), ("tensorrt", "gpu"), ("openvino", "openvino")])
-def test_a_provider_that_this_build_lacks_is_refused_with_the_extra_that_brings_it(setting: str, extra: str) -> None:
-    with pytest.raises(ProviderUnavailable, match=f"install the extra '{extra}'"):
-        providers.candidates(setting, [CPU])
-
-
-def test_tf32_is_off_on_cuda_unless_asked_for() -> None:
-    (_, options), *_ = providers.candidates("cuda", [CUDA, CPU])[0]
-
-    assert options["use_tf32"] == "0"
-
-
-def test_a_session_that_fell_back_in_silence_is_found_out() -> None:
-    wanted = providers.candidates("cuda", [CUDA, CPU])[0]
-
-    with pytest.raises(ProviderUnavailable, match="CUDAExecutionProvider was asked for, but the session got CPU"):
-        providers.check_obtained(wanted, [CPU])
-    assert providers.check_obtained(wanted, [CUDA, CPU]) == CUDA
-
-
-def test_a_session_knows_the_provider_it_really_got() -> None:
-    assert Session(tiny_models.affine(), provider="auto").provider == CPU
 
 
 @pytest.mark.parametrize(
@@ -80,18 +35,6 @@ def test_the_one_build_that_is_installed_is_found() -> None:
     (build,) = onnxruntime_build.installed_builds()
 
     assert importlib.metadata.version(build)
-
-
-def test_telemetry_is_off_before_onnxruntime_is_imported() -> None:
-    program = (
-        "import os; from service.runtime import onnxruntime_build; onnxruntime_build.load(); "
-        "print(os.environ['ORT_DISABLE_TELEMETRY'])"
-    )
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ORT_")}
-
-    shown = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
-
-    assert shown.stdout.strip() == "1"
 
 
 @pytest.mark.parametrize(

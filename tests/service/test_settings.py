@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from model_store import Serving
 from service.cli import OPTIONS, serve
 from service.errors import InvalidSettings
 from service.settings import Settings, field_hints
@@ -25,18 +28,59 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "OVENBIRD_PORT": "9000",
         "OVENBIRD_CONTROL": "explicit",
         "OVENBIRD_LOAD": "one, two",
+        "OVENBIRD_PROVIDER": "CUDAExecutionProvider, cpu",
+        "OVENBIRD_REQUIRE_PROVIDER": "true",
+        "OVENBIRD_PROVIDER_OPTIONS": '{"CUDAExecutionProvider": {"device_id": 1, "use_tf32": true, "x": "as it is"}}',
         "OVENBIRD_POLL_INTERVAL": "0.5",
     }
 
     assert Settings.from_env(environ) == Settings(
-        store="/models", port=9000, control="explicit", load=("one", "two"), poll_interval=0.5
+        store="/models",
+        port=9000,
+        control="explicit",
+        load=("one", "two"),
+        poll_interval=0.5,
+        provider=("cuda", "cpu"),
+        require_provider=True,
+        provider_options={"cuda": {"device_id": "1", "use_tf32": "true", "x": "as it is"}},
     )
 
 
 def test_settings_survive_the_way_through_the_environment() -> None:
-    settings = Settings(store="here", port=1, workers=3, provider="cuda", load=("a", "b"), control="explicit")
+    settings = Settings(store="here", port=1, workers=3, provider=("cuda", "cpu"), require_provider=True,
+                        provider_options={"cuda": {"device_id": "1"}}, load=("a", "b"), control="explicit")  # fmt: skip
 
     assert Settings.from_env(settings.to_env()) == settings
+
+
+@pytest.mark.parametrize(
+    ("serving", "expected"),
+    [
+        pytest.param({}, Settings(provider=("cpu",), provider_options={"cuda": {"a": "1", "b": "2"}}), id="nothing"),
+        pytest.param(
+            {"providers": [["CUDAExecutionProvider", {"b": 3}], "cpu"], "require_provider": True, "threads": 2},
+            Settings(
+                provider=("cuda", "cpu"),
+                provider_options={"cuda": {"a": "1", "b": "3"}},
+                require_provider=True,
+                threads=2,
+            ),
+            id="providers",
+        ),
+        pytest.param(
+            {"providers": [["openvino", {"device_type": "CPU"}]]},
+            Settings(
+                provider=("openvino",),
+                provider_options={"cuda": {"a": "1", "b": "2"}, "openvino": {"device_type": "CPU"}},
+            ),
+            id="options-of-another-provider",
+        ),
+    ],
+)
+def test_a_models_serving_json_comes_before_the_services_settings(serving: dict[str, Any], expected: Settings) -> None:
+    settings = Settings(provider=("cpu",), provider_options={"cuda": {"a": "1", "b": "2"}})
+
+    assert settings.for_model(Serving.model_validate_json(json.dumps(serving))) == expected
 
 
 def test_what_kubernetes_sets_for_a_service_named_ovenbird_is_not_taken_for_settings() -> None:
@@ -55,7 +99,9 @@ def test_all_problems_are_reported_together() -> None:
     environ = {
         "OVENBIRD_PORT": "eighty",
         "OVENBIRD_WORKERS": "0",
-        "OVENBIRD_PROVIDER": "gpu",
+        "OVENBIRD_PROVIDER": "cpu,cuda",
+        "OVENBIRD_REQUIRE_PROVIDER": "yes",
+        "OVENBIRD_PROVIDER_OPTIONS": '{"cuda": {"device_id": null}}',
         "OVENBIRD_REQUEST_TIMEOUT": "-1",
         "OVENBIRD_PROT": "8000",
     }
@@ -67,7 +113,11 @@ def test_all_problems_are_reported_together() -> None:
         "OVENBIRD_PROT: no such setting; did you mean OVENBIRD_PORT?",
         "OVENBIRD_PORT='eighty': expected a whole number from 1 to 65535",
         "OVENBIRD_WORKERS='0': expected a whole number from 1 to 256",
-        "OVENBIRD_PROVIDER='gpu': expected one of auto, cpu, cuda, tensorrt, openvino",
+        "OVENBIRD_PROVIDER='cpu,cuda': cpu runs every model, so that cuda after it is never tried",
+        "OVENBIRD_REQUIRE_PROVIDER='yes': expected one of true, false",
+        'OVENBIRD_PROVIDER_OPTIONS=\'{"cuda": {"device_id": null}}\': expected a JSON object such as '
+        '{"cuda": {"device_id": 1}}: cuda.device_id: Value error, expected text, a number, true or false '
+        "(received None)",
         "OVENBIRD_REQUEST_TIMEOUT='-1': expected a number of seconds greater than 0",
     )
 
@@ -86,7 +136,7 @@ def test_help_shows_every_option_with_its_variable_and_teaches_by_example() -> N
     shown = CliRunner().invoke(serve, ["--help"]).output
 
     for name in OPTIONS:
-        assert f"--{name}" in shown
+        assert f"--{name.replace('_', '-')}" in shown
         assert f"OVENBIRD_{name.upper()}" in shown
     assert "ovenbird serve --store ./store --port 9000" in shown
 
@@ -95,7 +145,10 @@ def test_help_shows_every_option_with_its_variable_and_teaches_by_example() -> N
     ("arguments", "environ", "code", "message"),
     [
         pytest.param(["--port", "0"], {}, 2, "'0': expected a whole number from 1 to 65535", id="port"),
-        pytest.param(["--provider", "gpu"], {}, 2, "expected one of auto, cpu, cuda", id="provider"),
+        pytest.param(["--provider", "gpu"], {}, 2, "none of this name; this build of onnxruntime has", id="provider"),
+        pytest.param(["--provider", "gpu"], {}, 2, "did you mean cuda?", id="provider-that-was-meant"),
+        pytest.param(["--provider", "cpu,cuda"], {}, 2, "cuda after it is never tried", id="providers"),
+        pytest.param([], {"OVENBIRD_PROVIDER_OPTIONS": '{"opnvino": {}}'}, 2, "did you mean openvino?", id="options"),
         pytest.param(["--frobnicate"], {}, 2, "No such option", id="unknown-option"),
         pytest.param(["--load", "x"], {}, 2, "--control explicit", id="load-without-explicit"),
         pytest.param(["--store", "s3://bucket"], {}, 2, "only local folders can be served", id="url"),
