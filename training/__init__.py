@@ -13,7 +13,8 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# onnxruntime sends telemetry from 1.29 on unless told; the name has changed, so both.
+os.environ.update({"ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"})
 
 from training.job import train
 
