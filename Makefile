@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# The builds of onnxruntime overwrite each other, so that for OpenVINO lies in an environment of its own.
+OPENVINO := $(VENV)-openvino
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
@@ -19,11 +21,11 @@ demo: $(VENV)/.service
 train: $(VENV)/.training
 	@$(BIN)/python examples/train_and_serve.py
 
-test: $(VENV)/.dev
+test: $(VENV)/.dev $(OPENVINO)/.service
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	STRICT=$(STRICT) $(BIN)/python -m pytest $(ARGS)
+	STRICT=$(STRICT) OPENVINO_VENV=$(OPENVINO) $(BIN)/python -m pytest $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
@@ -44,7 +46,7 @@ stop:
 
 clean: 
 	-@test -x $(BIN)/python && $(BIN)/python examples/demo.py --stop
-	rm -rf $(VENV) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OPENVINO) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.made:
 	@echo "making the virtual environment $(VENV) …"
@@ -65,4 +67,10 @@ $(VENV)/.training: $(VENV)/.service $(SOURCES)
 $(VENV)/.dev: $(VENV)/.training $(SOURCES)
 	@echo "installing what the tests need …"
 	@$(INSTALL) -e '.[cpu,train,dev]'
+	@touch $@
+
+$(OPENVINO)/.service: $(VENV)/.made $(SOURCES)
+	@echo "installing the service for OpenVINO, in $(OPENVINO) …"
+	@$(PYTHON) -m venv $(OPENVINO)
+	@$(OPENVINO)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[openvino]'
 	@touch $@

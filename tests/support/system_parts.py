@@ -25,6 +25,15 @@ def require_cached_data(name: str) -> Path:
     return path
 
 
+def require_openvino() -> str:
+    """Find `ovenbird` in the environment that `make test` makes for OpenVINO's build of onnxruntime."""
+    environment = Path(os.environ.get("OPENVINO_VENV") or Path(__file__).parents[2] / ".venv-openvino")
+    command = environment.absolute() / "bin" / "ovenbird"
+    if not command.exists():
+        _absent(f"no environment with OpenVINO at {environment}: `make test` makes one, or set OPENVINO_VENV")
+    return str(command)
+
+
 def _absent(message: str) -> str:
     if os.environ.get("STRICT") == "1":
         pytest.fail(message)
