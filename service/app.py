@@ -26,20 +26,22 @@ from service.settings import Settings
 from service.telemetry import logs
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
-from service.web import health, inference, metadata, metrics, pages, problems, repository, tfserving
+from service.telemetry.statistics import Statistics
+from service.web import health, inference, metadata, metrics, pages, problems, repository, statistics, tfserving
 from service.web.parts import KEY, Parts, parts
 
 
 def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None) -> Parts:
     """Make the parts of one process's service. Loads nothing yet: that is `start`."""
+    folder = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
+    shared = Path(folder) if folder else None
     logs.configure(settings.log_level)
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
-    numbers = Metrics(registry)
+    numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
     threads = max(1, usable_processors() // settings.workers)
     models = Repository(Store(choice.location), settings, numbers, threads=threads)
-    shared = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
-    control = Control(models, explicit=settings.control == "explicit", run_dir=Path(shared) if shared else None)
+    control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
     return Parts(settings, numbers, models, control, OwningLoop())
 
 
@@ -82,7 +84,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = found.settings.max_binary_bytes
     app.extensions[KEY] = found
     problems.register(app)
-    for module in (health, metadata, inference, repository, tfserving, metrics, pages):
+    for module in (health, metadata, statistics, inference, repository, tfserving, metrics, pages):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = tfserving.AnyCase(app.wsgi_app)  # type: ignore[method-assign]
     if served is None:

@@ -105,7 +105,7 @@ class Front:
             self._bodies.release(announced)
 
     async def _infer(self, name: str, version: str | None, wire: Wire, body: bytes) -> tuple[Answer, LiveModel]:
-        found, started = self._parts, time.monotonic()
+        found, started, model = self._parts, time.monotonic(), None
         try:
             model = found.repository.get(name, version)
             asked = wire.decode(body, model, found.settings)
@@ -113,7 +113,8 @@ class Front:
             outputs = await model.predict(asked.inputs, timeout=timeout, priority=asked.priority)
             answer = wire.encode(asked, outputs, model)
         except ServiceError as error:
-            inference.count_failure(found, error, name, version)
+            seconds = time.monotonic() - started
+            inference.count_failure(found, error, name, version, model=model, seconds=seconds)
             raise
         model.metrics.answered(time.monotonic() - started)
         return answer, model

@@ -140,7 +140,7 @@ def _cost(session: Session, signature: Signature, examples: Arrays, settings: Se
 
 
 def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
-    series = metrics.for_version(stored.model, stored.version)
+    series = metrics.for_version(stored.model, stored.version, max_batch_size=settings.max_batch_size)
     executor = ThreadPoolExecutor(1, thread_name_prefix=str(stored))
     seconds = read.cost.seconds
     batcher = Batcher(

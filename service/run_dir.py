@@ -3,6 +3,8 @@
     desired.json         what all workers shall serve; replaced atomically
     workers/PID          one file for each live worker
     answers/PID.json     what that worker has done, and what it serves
+    logging              what all workers log: cells that each of them maps into its memory
+    statistics/          what each worker, alive or not, has counted: cells by model and version
 
 Imports nothing of the service: the arbiter needs it before any worker, and before prometheus_client, is imported.
 """
@@ -12,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import mmap
+import os
 import shutil
 import time
 import uuid
@@ -24,8 +28,9 @@ LOCK_LOOK_SECONDS = 0.02
 
 def prepare(run_dir: Path) -> None:
     """Make the folders that the workers share, empty; called by the arbiter before it forks."""
-    (run_dir / "desired.json").unlink(missing_ok=True)
-    for name in ("workers", "answers"):
+    for name in ("desired.json", "logging"):
+        (run_dir / name).unlink(missing_ok=True)
+    for name in ("workers", "answers", "statistics"):
         shutil.rmtree(run_dir / name, ignore_errors=True)
         (run_dir / name).mkdir(parents=True)
 
@@ -80,6 +85,41 @@ def _replace(path: Path, value: Mapping[str, Any]) -> None:
     written = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     written.write_text(json.dumps(dict(value)), encoding="utf-8")
     written.replace(path)
+
+
+def cells(path: Path | None, count: int) -> memoryview[float]:
+    """Map a file of so many 64-bit floats into memory, zeros at first; without a path, memory of one's own.
+
+    What one worker writes there, every other one that maps the same file reads at once, each number whole.
+    """
+    if path is None:
+        return memoryview(bytearray(8 * count)).cast("d")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        file.truncate(8 * count)
+        return memoryview(mmap.mmap(file.fileno(), 8 * count)).cast("d")
+
+
+def own_file(folder: Path, *, suffix: str) -> Path:
+    """Name this worker's file in a folder where each worker has its own."""
+    return folder / f"{os.getpid()}.{suffix}"
+
+
+def everybodys_cells(folder: Path) -> list[list[float]]:
+    """Read the cells of all files in a folder; those of a worker that is just making its file are left out."""
+    return [found for path in folder.glob("*") if (found := _read_cells(path))]
+
+
+def _read_cells(path: Path) -> list[float]:
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return []
+        with (
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            memoryview(mapped) as view,
+            view.cast("d") as numbers,
+        ):
+            return list(numbers)
 
 
 def lock(run_dir: Path, *, timeout: float) -> contextlib.AbstractContextManager[None]:

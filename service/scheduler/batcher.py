@@ -36,8 +36,19 @@ class Observer(Protocol):
     def waiting(self, rows: int) -> None:
         """Show that so many rows wait now."""
 
-    def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
-        """Record a batch that ran: its rows, its run time, and how long each request of it had waited."""
+    def batch(
+        self,
+        *,
+        rows: int,
+        queue_seconds: Sequence[float],
+        input_seconds: float,
+        infer_seconds: float,
+        output_seconds: float,
+    ) -> None:
+        """Record a batch that ran: its rows, how long each request of it had waited, and its times.
+
+        The times are those of joining the requests' rows, of running the model, and of cutting its outputs.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,7 +267,11 @@ class Batcher:
         """Run tickets as one batch; if it fails, halve it until each bad request fails alone."""
         started = self._clock()
         try:
-            results = self._compute(batch)
+            inputs = _joined([ticket.inputs for ticket in batch])
+            joined = self._clock()
+            outputs = self._run(inputs)
+            ran = self._clock()
+            results = self._cut(outputs, [ticket.rows for ticket in batch])
         except Exception as error:  # whatever `run` raises belongs to a request, never to the loop
             if len(batch) == 1:
                 return [(batch[0], error if isinstance(error, ServiceError) else InferenceFailed(str(error)))]
@@ -264,20 +279,22 @@ class Batcher:
             return self._run_batch(batch[:half]) + self._run_batch(batch[half:])
         self._observer.batch(
             rows=sum(ticket.rows for ticket in batch),
-            compute_seconds=self._clock() - started,
             queue_seconds=[started - ticket.arrival for ticket in batch],
+            input_seconds=joined - started,
+            infer_seconds=ran - joined,
+            output_seconds=self._clock() - ran,
         )
         return list(zip(batch, results, strict=True))
 
-    def _compute(self, batch: Sequence[_Ticket]) -> list[Outputs]:
-        if len(batch) == 1 and not self._batched:
-            return [self._run(batch[0].inputs)]
-        rows = sum(ticket.rows for ticket in batch)
-        outputs = self._run(_joined([ticket.inputs for ticket in batch]))
+    def _cut(self, outputs: Outputs, rows: Sequence[int]) -> list[Outputs]:
+        """Give each request its rows of the outputs; raise `InferenceFailed` unless there are as many as went in."""
+        if not self._batched:
+            return [outputs]
+        expected = sum(rows)
         for name, array in outputs.items():
-            if not array.ndim or array.shape[0] != rows:
-                raise InferenceFailed(f"output {name!r} has shape {list(array.shape)} for a batch of {rows} rows")
-        return _cut(outputs, [ticket.rows for ticket in batch])
+            if not array.ndim or array.shape[0] != expected:
+                raise InferenceFailed(f"output {name!r} has shape {list(array.shape)} for a batch of {expected} rows")
+        return _cut(outputs, rows)
 
 
 def _give_answers(answers: Iterable[tuple[_Ticket, Outputs | Exception]]) -> None:

@@ -25,6 +25,8 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.telemetry.statistics import Statistics, VersionStatistics
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 STATES = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
 
@@ -38,9 +40,10 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """All metrics; `text()` renders them for a scrape."""
+    """All metrics; `text()` renders them for a scrape. `statistics` are the protocol's, fed by the same observers."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+    def __init__(self, registry: CollectorRegistry | None = None, *, statistics: Statistics | None = None) -> None:
+        self.statistics = statistics or Statistics()
         # A series with the time of creation beside every counter and histogram helps nobody and doubles the scrape.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry or CollectorRegistry()
@@ -94,9 +97,10 @@ class Metrics:
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, meaning, _BY_VERSION, buckets=buckets, registry=self._registry)
 
-    def for_version(self, model: str, version: int) -> VersionMetrics:
-        """Look up one version's series."""
-        return VersionMetrics(self, model, str(version))
+    def for_version(self, model: str, version: int, *, max_batch_size: int) -> VersionMetrics:
+        """Look up one version's series and statistics."""
+        statistics = self.statistics.for_version(model, version, max_batch_size=max_batch_size)
+        return VersionMetrics(self, model, str(version), statistics)
 
     def count_error(self, kind: str, *, model: str = "", version: str = "") -> None:
         """Count a request that failed; name a model only if the repository knows it."""
@@ -149,10 +153,11 @@ def is_multiprocess() -> bool:
 
 
 class VersionMetrics:
-    """One model version's series; the batcher's observer."""
+    """One model version's series and statistics; the batcher's observer."""
 
-    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+    def __init__(self, metrics: Metrics, model: str, version: str, statistics: VersionStatistics) -> None:
         labels = (model, version)
+        self._statistics = statistics
         self._requests = metrics.requests.labels(*labels)
         self._rows = metrics.rows.labels(*labels)
         self._request_seconds = metrics.request_seconds.labels(*labels)
@@ -165,15 +170,35 @@ class VersionMetrics:
         """Count a request that was answered with success."""
         self._requests.inc()
         self._request_seconds.observe(seconds)
+        self._statistics.answered(seconds)
+
+    def failed(self, seconds: float) -> None:
+        """Count, in the statistics, a request to this version that was answered with an error."""
+        self._statistics.failed(seconds)
 
     def waiting(self, rows: int) -> None:
         """Show how many rows wait now."""
         self._queue_rows.set(rows)
 
-    def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
+    def batch(
+        self,
+        *,
+        rows: int,
+        queue_seconds: Sequence[float],
+        input_seconds: float,
+        infer_seconds: float,
+        output_seconds: float,
+    ) -> None:
         """Record one batch that ran."""
         self._rows.inc(rows)
         self._batch_rows.observe(rows)
-        self._compute_seconds.observe(compute_seconds)
+        self._compute_seconds.observe(input_seconds + infer_seconds + output_seconds)
         for seconds in queue_seconds:
             self._queue_seconds.observe(seconds)
+        self._statistics.batch(
+            rows=rows,
+            queue_seconds=queue_seconds,
+            input_seconds=input_seconds,
+            infer_seconds=infer_seconds,
+            output_seconds=output_seconds,
+        )

@@ -62,22 +62,35 @@ def deadline(asked: InferenceRequest, settings: Settings) -> float:
     return min(asked.timeout or settings.request_timeout, settings.request_timeout)
 
 
-def count_failure(found: Parts, error: ServiceError, name: str, version: str | None) -> None:
-    """Count a request that failed; only names that the repository knows become label values."""
+def count_failure(
+    found: Parts,
+    error: ServiceError,
+    name: str,
+    version: str | None,
+    *,
+    model: LiveModel | None = None,
+    seconds: float = 0.0,
+) -> None:
+    """Count a request that failed, after so many seconds if a model was found for it.
+
+    Only names that the repository knows become label values.
+    """
     known = not isinstance(error, NotFound)
     found.metrics.count_error(type(error).__name__, model=name if known else "", version=version or "" if known else "")
+    if model is not None:
+        model.metrics.failed(seconds)
 
 
 def counted(
     name: str, version: str | None, answer: Callable[[LiveModel], Answer], *, label: str | None = None
 ) -> Response:
     """Let a model answer a request; count it with its seconds, or by its error."""
-    found, started = parts(), time.monotonic()
+    found, started, model = parts(), time.monotonic(), None
     try:
         model = found.repository.get(name, version, label=label)
         made = answer(model)
     except ServiceError as error:
-        count_failure(found, error, name, version)
+        count_failure(found, error, name, version, model=model, seconds=time.monotonic() - started)
         raise
     model.metrics.answered(time.monotonic() - started)
     return Response(made.body, headers=[*made.headers, *model.identity])

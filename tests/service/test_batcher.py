@@ -27,9 +27,9 @@ class Recorder:
     def waiting(self, rows: int) -> None:
         self.rows = rows
 
-    def batch(self, *, rows: int, compute_seconds: float, queue_seconds: Sequence[float]) -> None:
-        assert compute_seconds >= 0
-        assert all(seconds >= 0 for seconds in queue_seconds)
+    def batch(self, *, rows: int, queue_seconds: Sequence[float], **times: float) -> None:
+        assert set(times) == {"input_seconds", "infer_seconds", "output_seconds"}
+        assert all(seconds >= 0 for seconds in (*queue_seconds, *times.values()))
         self.batches.append(rows)
 
 

@@ -1,0 +1,68 @@
+"""Statistics of each model version (Triton's statistics extension), of all workers together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from flask import Blueprint, Response
+
+from service.live_model import LiveModel
+from service.telemetry.statistics import Compute, Duration, Numbers
+from service.web.parts import parts
+from service.web.problems import JSON
+
+blueprint = Blueprint("statistics", __name__)
+
+
+@blueprint.get("/v2/models/stats")
+@blueprint.get("/v2/models/<name>/stats")
+@blueprint.get("/v2/models/<name>/versions/<version>/stats")
+def statistics(name: str | None = None, version: str | None = None) -> Response:
+    """Tell what was asked of every version that serves, of a model's, or of one, since the service started."""
+    numbers = parts().metrics.statistics
+    asked = [(live.name, live.version) for live in _asked(name, version)]
+    stats = [describe(*one, numbers.total(*one)) for one in asked]
+    return Response(orjson.dumps({"model_stats": stats}), mimetype=JSON)
+
+
+def _asked(name: str | None, version: str | None) -> list[LiveModel]:
+    repository = parts().repository
+    if name is None:
+        return repository.live()
+    one = repository.get(name, version)
+    return [one] if version is not None else [live for live in repository.live() if live.name == name]
+
+
+def describe(name: str, version: int, numbers: Numbers) -> dict[str, Any]:
+    """Write one version's statistics as Triton does; there is no cache, and no model that answers twice."""
+    return {
+        "name": name,
+        "version": str(version),
+        "last_inference": numbers.last_inference,
+        "inference_count": numbers.inference_count,
+        "execution_count": numbers.execution_count,
+        "inference_stats": {
+            "success": _duration(numbers.success),
+            "fail": _duration(numbers.fail),
+            "queue": _duration(numbers.queue),
+            **_compute(numbers.compute),
+            "cache_hit": _duration(Duration(0, 0)),
+            "cache_miss": _duration(Duration(0, 0)),
+        },
+        "response_stats": {},
+        "batch_stats": [{"batch_size": rows, **_compute(compute)} for rows, compute in numbers.batches.items()],
+        "memory_usage": [],
+    }
+
+
+def _compute(compute: Compute) -> dict[str, dict[str, int]]:
+    return {
+        "compute_input": _duration(compute.input),
+        "compute_infer": _duration(compute.infer),
+        "compute_output": _duration(compute.output),
+    }
+
+
+def _duration(duration: Duration) -> dict[str, int]:
+    return {"count": duration.count, "ns": duration.ns}
