@@ -18,7 +18,7 @@ from model_store import Store, choose_store
 from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
-from service.runtime.processors import usable_processors
+from service.runtime.processors import threads_of_a_run
 from service.runtime.providers import Asked
 from service.runtime.session import check_provider
 from service.scheduler.loops import OwningLoop
@@ -27,7 +27,18 @@ from service.telemetry import logs
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
 from service.telemetry.statistics import Statistics
-from service.web import health, inference, metadata, metrics, pages, problems, repository, statistics, tfserving
+from service.web import (
+    configuration,
+    health,
+    inference,
+    metadata,
+    metrics,
+    pages,
+    problems,
+    repository,
+    statistics,
+    tfserving,
+)
 from service.web.parts import KEY, Parts, parts
 
 
@@ -39,7 +50,7 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
-    threads = max(1, usable_processors() // settings.workers)
+    threads = threads_of_a_run(settings.threads, settings.workers)
     models = Repository(Store(choice.location), settings, numbers, threads=threads)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
     return Parts(settings, numbers, models, control, OwningLoop())
@@ -84,7 +95,7 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = found.settings.max_binary_bytes
     app.extensions[KEY] = found
     problems.register(app)
-    for module in (health, metadata, statistics, inference, repository, tfserving, metrics, pages):
+    for module in (health, metadata, configuration, statistics, inference, repository, tfserving, metrics, pages):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = tfserving.AnyCase(app.wsgi_app)  # type: ignore[method-assign]
     if served is None:
