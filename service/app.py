@@ -31,6 +31,7 @@ from service.web import (
     configuration,
     health,
     inference,
+    log_settings,
     metadata,
     metrics,
     pages,
@@ -46,14 +47,14 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     """Make the parts of one process's service. Loads nothing yet: that is `start`."""
     folder = os.environ.get("OVENBIRD_RUN_DIR") if settings.workers > 1 else None
     shared = Path(folder) if folder else None
-    logs.configure(settings.log_level)
+    levels = logs.configure(settings.log_level, shared / "logging" if shared else None)
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
     threads = threads_of_a_run(settings.threads, settings.workers)
     models = Repository(Store(choice.location), settings, numbers, threads=threads)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
-    return Parts(settings, numbers, models, control, OwningLoop())
+    return Parts(settings, numbers, models, control, OwningLoop(), levels)
 
 
 async def start(found: Parts) -> None:
@@ -95,7 +96,18 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = found.settings.max_binary_bytes
     app.extensions[KEY] = found
     problems.register(app)
-    for module in (health, metadata, configuration, statistics, inference, repository, tfserving, metrics, pages):
+    for module in (
+        health,
+        metadata,
+        configuration,
+        statistics,
+        inference,
+        repository,
+        log_settings,
+        tfserving,
+        metrics,
+        pages,
+    ):
         app.register_blueprint(module.blueprint)
     app.wsgi_app = tfserving.AnyCase(app.wsgi_app)  # type: ignore[method-assign]
     if served is None:

@@ -12,6 +12,7 @@ from service.codec.oip import InferenceRequest
 from service.errors import BodyTooLarge, NotFound, ServiceError
 from service.live_model import LiveModel
 from service.settings import Settings
+from service.telemetry.logs import LOGGER
 from service.tensors import Arrays
 from service.web.parts import Parts, parts
 from service.web.wire import Answer, Wire
@@ -75,6 +76,7 @@ def count_failure(
 
     Only names that the repository knows become label values.
     """
+    LOGGER.debug("a request to %r failed: %s: %r", name, type(error).__name__, str(error))
     known = not isinstance(error, NotFound)
     found.metrics.count_error(type(error).__name__, model=name if known else "", version=version or "" if known else "")
     if model is not None:

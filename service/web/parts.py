@@ -10,6 +10,7 @@ from service.control import Control
 from service.repository import Repository
 from service.scheduler.loops import OwningLoop
 from service.settings import Settings
+from service.telemetry.logs import LogLevels
 from service.telemetry.metrics import Metrics
 
 KEY = "ovenbird"
@@ -24,6 +25,7 @@ class Parts:
     repository: Repository
     control: Control
     loop: OwningLoop
+    log_levels: LogLevels
 
 
 def parts() -> Parts:
