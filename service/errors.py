@@ -14,6 +14,7 @@ ServiceError
 │   ├── UnknownModel
 │   ├── UnknownVersion
 │   └── UnknownLabel
+├── Unsupported            a part of the protocol that is not there
 ├── NotReady               the model exists but does not serve
 ├── QueueFull              too much is waiting already
 ├── DeadlineExceeded       the request waited longer than it may
@@ -106,6 +107,10 @@ class UnknownLabel(NotFound):
 
     def __init__(self, model: str, label: str, *, known: Iterable[str]) -> None:
         super().__init__(f"model {model!r} has no label {label!r}; it has: {', '.join(sorted(known)) or 'none'}")
+
+
+class Unsupported(ServiceError):
+    """A part of the protocol that this service does not have; says what to do instead."""
 
 
 class NotReady(ServiceError):

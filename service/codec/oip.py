@@ -1,8 +1,8 @@
 """The Open Inference Protocol V2: inference requests, as JSON and with binary tensors.
 
 Source: Open Inference Protocol, REST specification, "Inference Request JSON Object"; Triton Inference Server,
-protocol extensions "binary tensor data", "classification" and "schedule policy". JSON data may be nested or flat,
-in row-major order.
+protocol extensions "binary tensor data", "classification", "schedule policy" and "parameters". JSON data may be nested
+or flat, in row-major order.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from service.tensors import NUMPY_DTYPES, Array, Signature, TensorSpec
 
 # The protocol lets a server leave out what JSON cannot carry well; Triton and KServe refuse these too.
 NOT_IN_JSON = frozenset({"FP16"})
+
+# Parameters of a request that mean something to Triton, besides those that are read here; no custom ones.
+RESERVED = frozenset({"sequence_id", "sequence_start", "sequence_end", "headers"})
+RESERVED_PREFIX = "triton_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,7 @@ def _decode(header: bytes, blobs: memoryview, signature: Signature) -> Inference
     if identifier is not None and not isinstance(identifier, str):
         raise MalformedBody(f"id: expected a string, received {_kind(identifier)}")
     parameters = _parameters(message, "parameters")
+    _check_custom(parameters)
     inputs = _decode_inputs(message.get("inputs"), blobs, signature)
     signature.check(inputs)
     binary = _boolean(parameters, "binary_data_output", "parameters")
@@ -134,6 +139,24 @@ def _object(value: Any, field: str) -> dict[str, Any]:
 
 def _parameters(holder: dict[str, Any], field: str) -> dict[str, Any]:
     return _object(holder.get("parameters", {}), field)
+
+
+def _check_custom(parameters: dict[str, Any]) -> None:
+    """Let custom parameters pass, which change nothing; refuse those that would have to change the answer.
+
+    A reserved one at its default (0, false, "") asks for nothing.
+    """
+    for name, value in parameters.items():
+        if not isinstance(value, (str, int, float)):
+            raise MalformedBody(f"parameters.{name}: expected a string, a number or a boolean, received {_kind(value)}")
+        if value and (name in RESERVED or name.startswith(RESERVED_PREFIX)):
+            why = "each request stands alone" if name.startswith("sequence") else "the name is reserved by the protocol"
+            raise MalformedBody(f"parameters.{name}: not supported: {why}; leave it out")
+
+
+def _check_not_shared(parameters: dict[str, Any], field: str) -> None:
+    if "shared_memory_region" in parameters:
+        raise MalformedBody(f"{field}.shared_memory_region: not supported; send tensors in the body, as binary data")
 
 
 def _boolean(parameters: dict[str, Any], name: str, field: str) -> bool:
@@ -194,7 +217,9 @@ def _checked_shape(entry: dict[str, Any], spec: TensorSpec) -> tuple[int, ...]:
 
 def _binary_size(entry: dict[str, Any], name: str, *, left: int) -> int | None:
     """Read how many bytes of the body are this tensor; None for a tensor in JSON."""
-    parameters = _parameters(entry, f"input {name!r}: parameters")
+    field = f"input {name!r}: parameters"
+    parameters = _parameters(entry, field)
+    _check_not_shared(parameters, field)
     if "binary_data_size" not in parameters:
         return None
     size = parameters["binary_data_size"]
@@ -248,6 +273,7 @@ def _requested_output(entry: dict[str, Any], known: Sequence[str], *, binary: bo
         raise WrongTensor(f"unknown output {name!r}; the model gives: {', '.join(known)}")
     field = f"output {name!r}: parameters"
     parameters = _parameters(entry, field)
+    _check_not_shared(parameters, field)
     chosen = _boolean(parameters, "binary_data", field) if "binary_data" in parameters else binary
     return RequestedOutput(name, chosen, _whole(parameters, "classification", field))
 

@@ -6,7 +6,8 @@ An array has a place for each batch size that is possible, so that rows and batc
 reader can see disagree. Its numbers are floats, as a clock gives them: whole ones are exact up to 2**53.
 
 Source: Triton Inference Server, protocol extension "statistics": times are summed over requests, each of which has the
-whole time of its batch; only the times by batch size are summed over batches.
+whole time of its batch; only the times by batch size are summed over batches. A request that is cut to fit the largest
+batch is one success, but waits and runs once for each piece.
 """
 
 from __future__ import annotations

@@ -22,7 +22,16 @@ blueprint = Blueprint("metadata", __name__)
 SERVER_NAME = "ovenbird"
 PLATFORM = "onnx_onnxv1"
 # Exactly the protocol's extensions that are supported in full.
-EXTENSIONS = ("binary_tensor_data", "classification", "schedule_policy")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "logging",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "schedule_policy",
+    "statistics",
+)
 
 
 @blueprint.get("/v2")

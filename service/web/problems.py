@@ -8,6 +8,7 @@ from werkzeug.exceptions import HTTPException
 
 from service import errors
 from service.telemetry.logs import LOGGER
+from service.web import unsupported
 
 # The most specific class that an error belongs to decides.
 STATUS: dict[type[errors.ServiceError], int] = {
@@ -21,6 +22,7 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.InferenceFailed: 500,
     errors.ModelRefused: 500,
     errors.InvalidSettings: 500,
+    errors.Unsupported: 501,
     errors.NotReady: 503,
     errors.ProviderUnavailable: 503,
     errors.DeadlineExceeded: 504,
@@ -68,6 +70,8 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def _http_error(error: HTTPException) -> Response:
+        if error.code == 404 and (reason := unsupported.reason_at(request.path)) is not None:
+            return _service_error(errors.Unsupported(reason))
         answer = Response(body_of(_http_message(error)), error.code or 500, mimetype=JSON)
         answer.headers.extend([pair for pair in error.get_headers() if pair[0].lower() == "allow"])
         return answer

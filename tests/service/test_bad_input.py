@@ -62,6 +62,41 @@ BAD_REQUESTS = [
         id="timeout",
     ),
     pytest.param(
+        affine_body([1, 2, 3]) | {"parameters": {"sequence_id": 7, "sequence_start": True}},
+        "parameters.sequence_id: not supported: each request stands alone",
+        id="sequence",
+    ),
+    pytest.param(
+        affine_body([1, 2, 3]) | {"parameters": {"sequence_end": True}},
+        "parameters.sequence_end: not supported",
+        id="sequence-end",
+    ),
+    pytest.param(
+        affine_body([1, 2, 3]) | {"parameters": {"triton_enable_empty_final_response": True}},
+        "parameters.triton_enable_empty_final_response: not supported: the name is reserved",
+        id="reserved-prefix",
+    ),
+    pytest.param(
+        affine_body([1, 2, 3]) | {"parameters": {"mine": [1]}},
+        "parameters.mine: expected a string, a number or a boolean, received a list",
+        id="parameter-list",
+    ),
+    pytest.param(
+        affine_body([1, 2, 3]) | {"parameters": {"mine": None}},
+        "parameters.mine: expected a string, a number or a boolean, received nothing",
+        id="parameter-null",
+    ),
+    pytest.param(
+        tensor(data=..., parameters={"shared_memory_region": "r", "shared_memory_byte_size": 12}),
+        "input 'x': parameters.shared_memory_region: not supported",
+        id="shared-memory-in",
+    ),
+    pytest.param(
+        affine_body([1, 2, 3]) | {"outputs": [{"name": "y", "parameters": {"shared_memory_region": "r"}}]},
+        "output 'y': parameters.shared_memory_region: not supported",
+        id="shared-memory-out",
+    ),
+    pytest.param(
         tensor(parameters={"binary_data_size": 12}),
         "input 'x': binary_data_size is 12, but 0 bytes are left behind the JSON",
         id="binary-without-header",

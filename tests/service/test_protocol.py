@@ -23,7 +23,16 @@ def test_server_metadata_names_the_server_and_the_extensions_that_it_has(client:
     assert client.get(path).json() == {
         "name": "ovenbird",
         "version": importlib.metadata.version("ovenbird"),
-        "extensions": ["binary_tensor_data", "classification", "schedule_policy"],
+        "extensions": [
+            "binary_tensor_data",
+            "classification",
+            "logging",
+            "model_configuration",
+            "model_repository",
+            "parameters",
+            "schedule_policy",
+            "statistics",
+        ],
     }
 
 
