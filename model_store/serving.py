@@ -156,10 +156,11 @@ class Serving(_Part):
 
 @dataclass(frozen=True)
 class Selection:
-    """Which versions of a model shall serve, oldest first, and to which version a label shall lead."""
+    """Which versions of a model shall serve, oldest first; to which a label shall lead; and the policy that chose."""
 
     versions: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
+    policy: str = "latest:1"
 
 
 def read_labels(model_folder: Path) -> dict[str, int]:

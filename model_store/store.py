@@ -214,9 +214,10 @@ class Store:
         def usable(version: int) -> bool:
             return version not in serving.withdrawn and allowed(self._stored(model, version))
 
-        chosen = (policy or serving.version_policy).select(known, usable)
+        wanted = policy or serving.version_policy
+        chosen = wanted.select(known, usable)
         named = {version for version in labels.values() if version in known and usable(version)}
-        return Selection(tuple(sorted({*chosen, *named})), labels)
+        return Selection(tuple(sorted({*chosen, *named})), labels, str(wanted))
 
     def may_serve_with_its_group(self, stored: StoredVersion) -> bool:
         """Tell whether all models of a version's group are there in this version, and none of them withdraws it."""

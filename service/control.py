@@ -40,7 +40,7 @@ class Desired:
         if stored is None:
             return None
         models = {
-            name: Selection(tuple(selected["versions"]), selected["labels"])
+            name: Selection(tuple(selected["versions"]), selected["labels"], selected["policy"])
             for name, selected in stored["models"].items()
         }
         return cls(stored["revision"], models)

@@ -89,8 +89,8 @@ class Repository:
         ]
 
     def served(self) -> dict[str, Selection]:
-        """Tell which versions of each model serve, and what they are called."""
-        return {name: Selection(tuple(sorted(of.versions)), of.labels) for name, of in self._serving.items()}
+        """Tell which versions of each model serve, what they are called, and by which policy they were chosen."""
+        return {name: Selection(tuple(sorted(of.versions)), of.labels, of.policy) for name, of in self._serving.items()}
 
     def get(self, name: str, version: str | None = None, *, label: str | None = None) -> LiveModel:
         """Find the model that answers for this name: the newest version that serves, or the one that is named.

@@ -11,10 +11,11 @@ from service.live_model import LiveModel
 
 @dataclass(frozen=True)
 class Served:
-    """What serves of one model: its versions (at least one), and the labels that lead to one of them."""
+    """What serves of one model: its versions (at least one), the labels that lead to one of them, and the policy."""
 
     versions: Mapping[int, LiveModel]
     labels: Mapping[str, int] = field(default_factory=dict)
+    policy: str = "latest:1"
 
     @property
     def newest(self) -> LiveModel:
@@ -23,7 +24,7 @@ class Served:
 
     def grown(self, fresh: Mapping[int, LiveModel]) -> Served:
         """Add versions, or replace them."""
-        return Served({**self.versions, **fresh}, self.labels)
+        return Served({**self.versions, **fresh}, self.labels, self.policy)
 
     def turned_to(self, wanted: Selection) -> Served:
         """Let go of what is not wanted any more, as far as all that is wanted instead has come.
@@ -36,6 +37,7 @@ class Served:
             if version in self.versions or label in self.labels
         }
         if not wanted.versions or not self.versions.keys() >= set(wanted.versions):
-            return Served(self.versions, labels)
+            return Served(self.versions, labels, wanted.policy)
         kept = {*wanted.versions, *labels.values()}
-        return Served({number: live for number, live in self.versions.items() if number in kept}, labels)
+        left = {number: live for number, live in self.versions.items() if number in kept}
+        return Served(left, labels, wanted.policy)

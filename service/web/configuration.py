@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 from flask import Blueprint, Response
 
-from model_store import Serving
+from model_store.serving import Selection, VersionPolicy
 from service.live_model import LiveModel
 from service.runtime.processors import threads_of_a_run
 from service.settings import Settings
@@ -31,12 +31,13 @@ def configuration(name: str, version: str | None = None) -> Response:
     """Tell how a model is served."""
     found = parts()
     live = found.repository.get(name, version)
-    return Response(orjson.dumps(describe(live, Serving(), found.settings)), mimetype=JSON)
+    served = found.repository.served().get(name, Selection())
+    return Response(orjson.dumps(describe(live, VersionPolicy.parse(served.policy), found.settings)), mimetype=JSON)
 
 
-def describe(live: LiveModel, serving: Serving, settings: Settings) -> dict[str, Any]:
+def describe(live: LiveModel, policy: VersionPolicy, settings: Settings) -> dict[str, Any]:
     """Write a model's configuration, with what Triton has no field for among its `parameters`."""
-    chosen = settings.for_model(serving)
+    chosen = settings.for_model(live.serving)
     batched = live.signature.batched
     parameters = {
         "provider": live.provider,
@@ -48,7 +49,7 @@ def describe(live: LiveModel, serving: Serving, settings: Settings) -> dict[str,
         "name": live.name,
         "platform": "onnxruntime_onnx",
         "backend": "onnxruntime",
-        "version_policy": serving.version_policy.model_dump(mode="json", exclude_none=True),
+        "version_policy": policy.model_dump(mode="json", exclude_none=True),
         "max_batch_size": chosen.max_batch_size if batched else 0,
         "input": _tensors(live.signature.inputs, batched=batched),
         "output": _tensors(live.signature.outputs, batched=batched),

@@ -98,7 +98,7 @@ def test_a_policy_of_specific_versions_gets_the_one_that_is_gone_back_to(store: 
     steering.roll_back(store, "double", to=2)
 
     assert str(store.serving("double").version_policy) == "specific:1,2"
-    assert store.select("double") == Selection((1, 2))
+    assert store.select("double") == Selection((1, 2), policy="specific:1,2")
 
 
 @pytest.mark.parametrize(

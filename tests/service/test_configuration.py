@@ -21,8 +21,6 @@ from model_store import Serving
 from model_store.serving import All, Specific, VersionPolicy
 from service.app import create_app
 from service.settings import Settings
-from service.web.configuration import describe
-from service.web.parts import KEY
 
 
 @pytest.fixture(scope="module")
@@ -93,13 +91,13 @@ def test_every_configuration_is_a_model_config_of_triton_s_own_proto(
 def test_how_a_model_is_to_be_served_is_shown(
     tmp_path: Path, proto: ModuleType, policy: VersionPolicy, written: dict[str, Any]
 ) -> None:
-    tiny_models.publish_affine(tmp_path)
-    settings = Settings(store=str(tmp_path), control="none")
-    app = create_app(settings)
-    app.test_client().get("/v2/models/double")
-
+    for _ in range(3):
+        tiny_models.publish_affine(tmp_path)
     serving = Serving(version_policy=policy, max_batch_size=16, threads=3)
-    config = describe(app.extensions[KEY].repository.get("double"), serving, settings)
+    (tmp_path / "double" / "serving.json").write_text(serving.to_json())
+    app = create_app(Settings(store=str(tmp_path), control="none"))
+
+    config = app.test_client().get("/v2/models/double/config").json
 
     ParseDict(config, proto.ModelConfig())
     assert (config["version_policy"], config["max_batch_size"]) == (written, 16)

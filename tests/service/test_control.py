@@ -110,10 +110,9 @@ def test_the_index_shows_the_least_ready_of_all_workers(stores: list[Store], tmp
         with pytest.raises(ControlRefused):
             await controls[0].load("triple")
         async with asyncio.timeout(10):
-            while [(s.name, s.state) for s in controls[0].index()] != [("double", "READY"), ("triple", "UNAVAILABLE")]:
-                await asyncio.sleep(0.01)
-
-        assert controls[0].index() == controls[1].index()
+            for control in controls:
+                while [(s.name, s.state) for s in control.index()] != [("double", "READY"), ("triple", "UNAVAILABLE")]:
+                    await asyncio.sleep(0.01)
 
     with_workers(stores, tmp_path / "run", work)
 
