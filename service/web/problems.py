@@ -47,6 +47,12 @@ def headers_of(error: errors.ServiceError) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after)} if isinstance(error, errors.QueueFull) else {}
 
 
+def _http_status(error: HTTPException) -> int:
+    # TensorFlow Serving answers 400 to whatever it cannot read below /v1/: another path, another method.
+    below_v1 = request.path.lower().startswith("/v1/")
+    return 400 if below_v1 and error.code in (404, 405) else error.code or 500
+
+
 def _http_message(error: HTTPException) -> str:
     messages = {
         404: f"nothing at {request.path}; / shows what is served",
@@ -72,7 +78,7 @@ def register(app: Flask) -> None:
     def _http_error(error: HTTPException) -> Response:
         if error.code == 404 and (reason := unsupported.reason_at(request.path)) is not None:
             return _service_error(errors.Unsupported(reason))
-        answer = Response(body_of(_http_message(error)), error.code or 500, mimetype=JSON)
+        answer = Response(body_of(_http_message(error)), _http_status(error), mimetype=JSON)
         answer.headers.extend([pair for pair in error.get_headers() if pair[0].lower() == "allow"])
         return answer
 

@@ -16,7 +16,7 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import MethodNotAllowed
 
 from service.codec import tfserving
-from service.errors import NotFound, UnknownModel, UnknownVersion
+from service.errors import BadRequest, UnknownModel, UnknownVersion
 from service.live_model import LiveModel
 from service.repository import VersionStatus
 from service.tensors import Arrays, TensorSpec
@@ -58,7 +58,8 @@ STATES = {"LOADING": "LOADING", "READY": "AVAILABLE", "UNLOADING": "UNLOADING", 
 def ask(name: str, verb: str, version: str | None = None, label: str | None = None) -> Response:
     """Answer a predict, classify or regress request."""
     if verb not in ANSWERS:
-        raise NotFound(f"nothing at {request.path}; a model is asked to :{', :'.join(ANSWERS)}")
+        raise BadRequest(f"a model is asked to :{', :'.join(ANSWERS)}, and not to :{verb}")
+    _check_version(version)
     # These bodies are JSON, whatever a header says of binary tensors.
     settings, wire = parts().settings, replace(request_wire(), header_length=None)
     body = request_body(wire.limit(settings))
@@ -114,6 +115,7 @@ def status(name: str, version: str | None = None, label: str | None = None) -> R
     """
     if ":" in request.path:
         raise MethodNotAllowed(valid_methods=["POST"])
+    _check_version(version)
     if label is not None:
         version = str(parts().repository.get(name, label=label).version)
     lines = _status_lines(name, version)
@@ -148,6 +150,7 @@ def _version_status(line: VersionStatus) -> dict[str, Any]:
 @blueprint.get("/v1/models/<name>/labels/<label>/metadata")
 def metadata(name: str, version: str | None = None, label: str | None = None) -> Response:
     """Describe a model's inputs and outputs as TensorFlow Serving does: integers of 64 bits are strings in its JSON."""
+    _check_version(version)
     model = parts().repository.get(name, version, label=label)
     signature = {
         "inputs": _tensors(model.signature.inputs),
@@ -174,6 +177,12 @@ def _tensors(specs: Iterable[TensorSpec]) -> dict[str, Any]:
         }
         for spec in specs
     }
+
+
+def _check_version(version: str | None) -> None:
+    """Raise `BadRequest` for a version that is no number, or one that TensorFlow Serving's 64 bits do not hold."""
+    if version is not None and (re.fullmatch("[0-9]{1,19}", version) is None or int(version) >= 2**63):
+        raise BadRequest(f"versions/{version}: expected a whole number below 2**63")
 
 
 def _json(value: Any) -> Response:

@@ -316,23 +316,42 @@ def test_looking_at_what_does_not_exist_is_404(client: httpx.Client, path: str, 
         pytest.param("POST", "/v1/models", "GET", id="post-models"),
     ],
 )
-def test_a_wrong_method_is_405_and_names_the_right_one(
+def test_a_wrong_method_is_400_as_tensorflow_serving_has_it_and_names_the_right_one(
     client: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     answer = client.request(method, path)
 
-    assert answer.status_code == 405
+    assert answer.status_code == 400
     assert allowed in answer.headers["allow"]
     error = answer.json()["error"]
     assert error.startswith(f"{method} is not allowed at {path}, only ")
     assert error.endswith(allowed)
 
 
-def test_an_unknown_verb_is_404_and_names_the_known_ones(client: httpx.Client) -> None:
-    answer = client.post(f"{DOUBLE}:explain", json={"instances": [[1, 2, 3]]})
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        pytest.param(
+            "POST", f"{DOUBLE}:explain", "a model is asked to :classify, :predict, :regress, and not to :explain",
+            id="verb",
+        ),
+        pytest.param("POST", f"{DOUBLE}/versions/HELLO:predict", "versions/HELLO: expected a whole number", id="word"),
+        pytest.param("GET", f"{DOUBLE}/versions/HELLO", "versions/HELLO: expected a whole number", id="status-of-word"),
+        pytest.param("POST", f"{DOUBLE}/versions/-1:predict", "versions/-1: expected a whole number", id="negative"),
+        pytest.param("POST", f"{DOUBLE}/versions/{2**64 - 1}:predict", "expected a whole number below", id="too-large"),
+        pytest.param("GET", f"{DOUBLE}/versions/{'9' * 500}", "expected a whole number below", id="endless"),
+        pytest.param("POST", f"{DOUBLE}/version/50:predict", "nothing at /v1/models/double/version/50", id="path"),
+        pytest.param("GET", "/v1/foo", "nothing at /v1/foo", id="another-path"),
+        pytest.param("POST", "/V1/foo", "nothing at /V1/foo", id="another-path-in-capitals"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_below_v1_is_400_as_tensorflow_serving_has_it(
+    client: httpx.Client, method: str, path: str, message: str
+) -> None:
+    answer = client.request(method, path, json={"instances": [[1, 2, 3]]})
 
-    assert answer.status_code == 404
-    assert answer.json() == {"error": f"nothing at {DOUBLE}:explain; a model is asked to :classify, :predict, :regress"}
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]
 
 
 def test_failures_are_counted_by_kind_and_strangers_make_no_series(
