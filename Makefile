@@ -10,6 +10,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # The builds of onnxruntime overwrite each other, so that for OpenVINO lies in an environment of its own.
 OPENVINO := $(VENV)-openvino
+CLIENTS := $(VENV)-clients
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
@@ -21,7 +22,7 @@ demo: $(VENV)/.service
 train: $(VENV)/.training
 	@$(BIN)/python examples/train_and_serve.py
 
-test: $(VENV)/.dev $(OPENVINO)/.service
+test: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
@@ -46,7 +47,7 @@ stop:
 
 clean: 
 	-@test -x $(BIN)/python && $(BIN)/python examples/demo.py --stop
-	rm -rf $(VENV) $(OPENVINO) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OPENVINO) $(CLIENTS) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.made:
 	@echo "making the virtual environment $(VENV) …"
@@ -73,4 +74,12 @@ $(OPENVINO)/.service: $(VENV)/.made $(SOURCES)
 	@echo "installing the service for OpenVINO, in $(OPENVINO) …"
 	@$(PYTHON) -m venv $(OPENVINO)
 	@$(OPENVINO)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[openvino]'
+	@touch $@
+
+# Other servers' clients pin what does not agree with ours, so they get an environment of their own.
+$(CLIENTS)/.made: $(VENV)/.made tests/support/clients.txt
+	@echo "installing the clients of other servers, for the tests (about 360 MB) …"
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/support/clients.txt || \
+	    echo "they cannot be installed here: the tests that need them will say so"
 	@touch $@

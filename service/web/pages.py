@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shlex
 
+import orjson
 from flask import Blueprint, Response, render_template, request
 
 from model_store import Manifest
 from service.live_model import LiveModel
 from service.web.parts import parts
+from service.web.problems import JSON
 
 blueprint = Blueprint("pages", __name__)
 
@@ -19,6 +21,7 @@ EXAMPLES = {
     "features": ["-H", "Content-Type: text/csv", "--data-binary", "@rows.csv"],
 }
 
+ALIVE = orjson.dumps({"status": "alive"})
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M2 14V8a6 6 0 0 1 12 0v6z" fill="#b5532a"/>'
@@ -27,15 +30,21 @@ ICON = (
 
 
 @blueprint.get("/")
-def overview() -> str:
-    """Show the models."""
+def overview() -> Response:
+    """Show the models to who asks for HTML, as browsers do; say to programs that the server lives.
+
+    Source of the latter: KServe, "V1 protocol", where a server's liveness is asked for here.
+    """
+    if "text/html" not in request.headers.get("Accept", ""):
+        return Response(ALIVE, mimetype=JSON, headers={"Vary": "Accept"})
     repository = parts().repository
     rows = [
         {"model": model, "facts": _facts(model), "command": example_command(model, request.url_root)}
         for model in repository.live()
     ]
     refused = [status for status in parts().control.index() if status.state != "READY"]
-    return render_template("overview.html", rows=rows, refused=refused)
+    page = render_template("overview.html", rows=rows, refused=refused)
+    return Response(page, mimetype="text/html", headers={"Vary": "Accept"})
 
 
 @blueprint.get("/favicon.ico")

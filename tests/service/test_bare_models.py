@@ -191,7 +191,7 @@ def test_over_http_it_is_like_any_other_model(tmp_path: Path) -> None:
         too_many = client.post("/v2/models/alone/infer", json=infer_body("x", [1] * 6, shape=[2, 3]))
         put(tmp_path, "double", tiny_models.affine(5), version=2, settled=False)
         wait_for(lambda: service.index().get(("double", 2), {}).get("state") == "READY", "the second version")
-        page = client.get("/")
+        page = client.get("/", headers={"Accept": "text/html"})
 
     assert metadata["properties"].keys() == {"provider", "providers", "digest"}
     assert answer.json()["outputs"][0]["data"] == [2, 4, 6, 8, 10, 12]

@@ -157,7 +157,7 @@ def test_metrics_count_requests_rows_batches_and_seconds_by_model_and_version(se
 
 
 def test_the_page_for_people_lists_the_models(client: httpx.Client) -> None:
-    page = client.get("/")
+    page = client.get("/", headers={"Accept": "text/html"})
 
     assert page.headers["content-type"].startswith("text/html")
     for name in ("double", "lower", "brightness"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,33 @@ def require_openvino() -> str:
     if not command.exists():
         _absent(f"no environment with OpenVINO at {environment}: `make test` makes one, or set OPENVINO_VENV")
     return str(command)
+
+
+def clients_environment() -> Path:
+    """The virtual environment of other servers' clients: beside the one that runs the tests."""
+    return Path(f"{sys.prefix}-clients")
+
+
+def require_client(package: str) -> Path:
+    """Find the Python that can import a client of another server."""
+    python = clients_environment() / "bin" / "python"
+    if not python.exists() or subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode:
+        _absent(f"the client {package} is absent from {clients_environment()}: `make test` installs it")
+    return python
+
+
+def require_perf_analyzer() -> tuple[Path, str]:
+    """Find Triton's perf_analyzer, and the folder of libraries that it needs besides the system's."""
+    environment = clients_environment()
+    program = environment / "bin" / "perf_analyzer"
+    folders = [str(path) for path in environment.glob("lib/python3*/site-packages/nvidia/cuda_runtime/lib")]
+    libraries = ":".join([*folders, os.environ.get("LD_LIBRARY_PATH", "")]).rstrip(":")
+    if not program.exists():
+        _absent(f"perf_analyzer is absent from {environment}: `make test` installs it")
+    tried = subprocess.run([program, "--version"], env=os.environ | {"LD_LIBRARY_PATH": libraries}, capture_output=True)
+    if tried.returncode:
+        _absent(f"perf_analyzer cannot start: {tried.stderr.decode().strip()} (Debian and Ubuntu: libb64-0d)")
+    return program, libraries
 
 
 def _absent(message: str) -> str:
