@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from a2wsgi import WSGIMiddleware
 
@@ -22,13 +22,18 @@ from service.live_model import LiveModel
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import CONTENT_TYPE
+from service.tensors import bytes_of
 from service.web import health, inference, problems
 from service.web.wire import Answer, Wire
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
+Result = TypeVar("Result")
 
 JSON_HEADERS: Headers = [(b"content-type", problems.JSON.encode())]
+
+# Bodies and outputs of more bytes are read and written in a thread: unpacking 100 MB takes seconds.
+ASIDE_BYTES = 2**20
 
 # Threads for what Flask answers: metadata, pages, the friendly route.
 WSGI_THREADS = 8
@@ -108,10 +113,10 @@ class Front:
         found, started, model = self._parts, time.monotonic(), None
         try:
             model = found.repository.get(name, version)
-            asked = wire.decode(body, model, found.settings)
+            asked = await _aside(len(body), wire.decode, body, model, found.settings)
             timeout = inference.deadline(asked, found.settings)
             outputs = await model.predict(asked.inputs, timeout=timeout, priority=asked.priority)
-            answer = wire.encode(asked, outputs, model)
+            answer = await _aside(bytes_of(outputs), wire.encode, asked, outputs, model)
         except ServiceError as error:
             seconds = time.monotonic() - started
             inference.count_failure(found, error, name, version, model=model, seconds=seconds)
@@ -140,6 +145,11 @@ def infer_target(path: str) -> tuple[str, str | None] | None:
     if len(steps) == 7 and steps[1:3] == ["v2", "models"] and steps[4] == "versions" and steps[6] == "infer":
         return steps[3], steps[5]
     return None
+
+
+async def _aside(size: int, work: Callable[..., Result], *arguments: Any) -> Result:
+    """Read or write tensors: a few bytes here, many in a thread, so that other requests and probes do not wait."""
+    return await asyncio.to_thread(work, *arguments) if size > ASIDE_BYTES else work(*arguments)
 
 
 def _as_bytes(headers: Iterable[tuple[str, str]]) -> Headers:

@@ -6,15 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 import tiny_models
-from service_process import GUNICORN, RunningService, running
-
-FRONTS = {
-    "asyncio-front": None,
-    "flask-alone": [
-        *GUNICORN, "-k", "gthread", "--threads", "16", "--no-control-socket", "-b", "127.0.0.1:PORT",
-        "service.app:create_app()",
-    ],
-}  # fmt: skip
+from service_process import FRONTS, RunningService, running
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -15,23 +13,13 @@ import pytest
 import tiny_models
 from onnx import TensorProto, helper
 from service_process import affine_body, infer_body, running, wait_for
+from tiny_models import put
 
 from model_store import Store
 from service.errors import NotReady, UnknownModel
 from service.repository import Repository
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-
-
-def put(store: Path, name: str, model: bytes, *, version: int = 1, settled: bool = True) -> Path:
-    """Copy a file into a store by hand; `settled`: as if it had lain there for a while."""
-    folder = store / name / str(version)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.onnx"
-    path.write_bytes(model)
-    if settled:
-        os.utime(path, (time.time() - 60,) * 2)
-    return path
 
 
 def model_of(shape_in: list[Any], shape_out: list[Any], *nodes: tuple[str, dict[str, Any]]) -> bytes:

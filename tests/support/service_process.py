@@ -20,6 +20,15 @@ import httpx
 OVENBIRD = [str(Path(sys.executable).with_name("ovenbird"))]
 GUNICORN = [sys.executable, "-m", "gunicorn"]
 
+# The two routes to the same service: the asyncio front, and the Flask application under a plain WSGI worker.
+FRONTS = {
+    "asyncio-front": None,
+    "flask-alone": [
+        *GUNICORN, "-k", "gthread", "--threads", "16", "--no-control-socket", "-b", "127.0.0.1:PORT",
+        "service.app:create_app()",
+    ],
+}  # fmt: skip
+
 
 def free_port() -> int:
     with socket.socket() as probe:

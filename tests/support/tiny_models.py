@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,27 @@ def brightness(height: int = 4, width: int = 6, channels: int = 1) -> bytes:
             numpy_helper.from_array(np.float32(1), "one"),
         ),
     )
+
+
+def identity(datatype: int = FLOAT, *, rank: int = 2) -> bytes:
+    """y = x for any ONNX datatype, every dimension open."""
+    shape = ["batch", *(f"size{axis}" for axis in range(1, rank))]
+    return _model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", datatype, shape)],
+        [helper.make_tensor_value_info("y", datatype, shape)],
+    )
+
+
+def put(store: Path, name: str, model: bytes, *, version: int = 1, settled: bool = True) -> Path:
+    """Copy a file into a store by hand; `settled`: as if it had lain there for a while."""
+    folder = store / name / str(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.onnx"
+    path.write_bytes(model)
+    if settled:
+        os.utime(path, (time.time() - 60,) * 2)
+    return path
 
 
 FLOATS = {"name": "x", "dtype": "float32", "shape": [None, 3], "kind": "vector"}
