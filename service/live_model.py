@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -113,18 +114,21 @@ def _read_published(stored: StoredVersion, settings: Settings, threads: int) -> 
 def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
     # Read whole, so that a file that is overwritten later cannot change under the session.
     model = stored.onnx_path.read_bytes()
-    session = _session(stored, model, settings, threads)
+    weights = bare.weights_beside(stored.onnx_path, model)
+    session = _session(stored, model, settings, threads, weights=weights)
     signature = bare.tried(session)
     try:
         cost = _cost(session, signature, bare.example(signature, 1), settings)
     except BadRequest:
         # It does not take zeros; its requests may be better.
         cost = warmup.CostCurve(())
-    return _Read(bare.describe(signature, model), signature, session, cost)
+    return _Read(bare.describe(signature, model, weights), signature, session, cost)
 
 
-def _session(stored: StoredVersion, model: bytes, settings: Settings, threads: int) -> Session:
-    session = Session(model, Asked.of(settings), threads=settings.threads or threads)
+def _session(
+    stored: StoredVersion, model: bytes, settings: Settings, threads: int, *, weights: Mapping[str, bytes] | None = None
+) -> Session:
+    session = Session(model, Asked.of(settings), weights=weights, threads=settings.threads or threads)
     if session.obtained.fell_back:
         LOGGER.warning(
             "%s runs on %s, not on %s: %s",

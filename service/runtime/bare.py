@@ -7,7 +7,9 @@ may run together is tried, since a file may promise a batch axis that it does no
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
@@ -21,22 +23,34 @@ _DTYPES: dict[str, DType] = {datatype: dtype for dtype, datatype in DATATYPES.it
 
 @dataclass(frozen=True)
 class BareDescription:
-    """What a manifest would say of inputs and outputs, as far as the file tells; `digest` is the file's sha256."""
+    """What a manifest would say of inputs and outputs, as far as the file tells.
+
+    `digest` is the file's sha256; with weights in other files, that of all of them, one behind the other.
+    """
 
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     digest: str
 
 
-def describe(signature: Signature, model: bytes) -> BareDescription:
-    """Describe a model from its file."""
+def weights_beside(path: Path, model: bytes) -> dict[str, bytes]:
+    """Read the files beside a model's that it keeps weights in (ONNX's external data), by name.
+
+    PyTorch's exporter writes such a file, model.onnx.data. They are those whose names the model mentions.
+    """
+    others = (other for other in sorted(path.parent.iterdir()) if other != path and other.is_file())
+    return {other.name: other.read_bytes() for other in others if other.name.encode() in model}
+
+
+def describe(signature: Signature, model: bytes, weights: Mapping[str, bytes]) -> BareDescription:
+    """Describe a model from its file, and the files of its weights."""
     return BareDescription(
         tuple(_input(spec) for spec in signature.inputs),
         tuple(
             OutputSpec(name=spec.name, dtype=_DTYPES[spec.datatype], shape=spec.shape, kind="tensor")
             for spec in signature.outputs
         ),
-        hashlib.sha256(model).hexdigest(),
+        hashlib.sha256(b"".join((model, *weights.values()))).hexdigest(),
     )
 
 

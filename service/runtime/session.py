@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from service.errors import InferenceFailed, InputRejected, ModelRefused, ProviderUnavailable
 from service.runtime import onnxruntime_build, providers
 from service.runtime.providers import Asked, Build, Obtained
 from service.tensors import DATATYPES, Array, Arrays, Signature, TensorSpec
+
+# What to do about a model whose weights lie in another file that is not there, or cannot be read.
+ONE_FILE = "put the file with its weights beside model.onnx, or save both in one (PyTorch: external_data=False)"
 
 _ONNX_DTYPES = {"float": "float32", "double": "float64"}
 ANY = Asked()
@@ -21,8 +25,16 @@ class Session:
         signature: the graph's inputs and outputs, read from the file itself.
     """
 
-    def __init__(self, model: bytes, asked: Asked = ANY, *, threads: int = 1) -> None:
+    def __init__(
+        self, model: bytes, asked: Asked = ANY, *, weights: Mapping[str, bytes] | None = None, threads: int = 1
+    ) -> None:
         """Build a session from a model's bytes.
+
+        Args:
+            model: the ONNX file.
+            asked: what is asked of the execution providers.
+            weights: the files that it keeps weights in (ONNX's external data), by the names that it has for them.
+            threads: how many threads one run may take.
 
         Raises:
             InvalidSettings: there is no such provider.
@@ -30,7 +42,13 @@ class Session:
             ModelRefused: onnxruntime cannot load the model.
         """
         onnxruntime = onnxruntime_build.load()
-        self._session, self.obtained = _first_that_works(onnxruntime, model, asked, threads)
+        self._session, self.obtained = _first_that_works(
+            _build_of(onnxruntime),
+            asked,
+            lambda names: _make(
+                onnxruntime, model, weights or {}, providers.with_options(names, asked, threads=threads), threads
+            ),
+        )
         self.signature = Signature(
             tuple(_spec(value) for value in self._session.get_inputs()),
             tuple(_spec(value) for value in self._session.get_outputs()),
@@ -65,14 +83,13 @@ def _build_of(onnxruntime: Any) -> Build:
     return Build(onnxruntime.get_available_providers(), onnxruntime.get_all_providers())
 
 
-def _first_that_works(onnxruntime: Any, model: bytes, asked: Asked, threads: int) -> tuple[Any, Obtained]:
-    build = _build_of(onnxruntime)
+def _first_that_works(build: Build, asked: Asked, make: Callable[[Sequence[str]], Any]) -> tuple[Any, Obtained]:
     wanted = providers.wanted(asked, build)
     problems = providers.missing(wanted, build)
     refused = False
     for names in providers.tries(wanted, build):
         try:
-            session = _make(onnxruntime, model, providers.with_options(names, asked, threads=threads), threads)
+            session = make(names)
         except Exception as error:  # onnxruntime's errors share no base class
             refused = True
             problems.append(f"{names[0]}: {_first_line(error)}")
@@ -84,19 +101,35 @@ def _first_that_works(onnxruntime: Any, model: bytes, asked: Asked, threads: int
         if got[0] in wanted:
             return session, Obtained(wanted, got, "; ".join(problems))
     if refused:
-        raise ModelRefused(f"onnxruntime cannot load the model: {'; '.join(problems)}")
+        hint = f"; {ONE_FILE}" if any("xternal" in problem for problem in problems) else ""
+        raise ModelRefused(f"onnxruntime cannot load the model: {'; '.join(problems)}{hint}")
     raise ProviderUnavailable("; ".join(problems))
 
 
-def _make(onnxruntime: Any, model: bytes, chosen: list[providers.Provider], threads: int) -> Any:
+def _make(
+    onnxruntime: Any, model: bytes, weights: Mapping[str, bytes], chosen: list[providers.Provider], threads: int
+) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Threads that spin between two runs take the processor from the event loop.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    if weights:
+        _give_weights(options, weights, onnxruntime.__version__)
     # Else it would make another session, on the CPU, when this one cannot be made, and when a provider fails in a run.
     return onnxruntime.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+
+
+def _give_weights(options: Any, weights: Mapping[str, bytes], version: str) -> None:
+    try:
+        give = options.add_external_initializers_from_files_in_memory
+    except AttributeError:
+        names = ", ".join(weights)
+        raise ModelRefused(
+            f"external data in {names} is read by onnxruntime from 1.24 on, and this is {version}"
+        ) from None
+    give(list(weights), list(weights.values()), [len(content) for content in weights.values()])
 
 
 def _first_line(error: BaseException) -> str:
