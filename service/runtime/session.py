@@ -70,7 +70,7 @@ class Session:
             raise InputRejected(f"the model refuses this input: {_first_line(error)}") from None
         except Exception as error:  # onnxruntime's errors share no base class
             raise InferenceFailed(_first_line(error)) from error
-        return dict(zip(self._names, values, strict=True))
+        return dict(zip(self._names, map(_usual, values), strict=True))
 
 
 def check_provider(asked: Asked) -> None:
@@ -130,6 +130,11 @@ def _give_weights(options: Any, weights: Mapping[str, bytes], version: str) -> N
             f"external data in {names} is read by onnxruntime from 1.24 on, and this is {version}"
         ) from None
     give(list(weights), list(weights.values()), [len(content) for content in weights.values()])
+
+
+def _usual(array: Array) -> Array:
+    """Call 64-bit integers by NumPy's usual name: onnxruntime's, long long, is one whose scalars orjson refuses."""
+    return array.view(array.dtype.name) if array.dtype.char in "qQ" else array
 
 
 def _first_line(error: BaseException) -> str:

@@ -81,6 +81,21 @@ def test_it_answers_what_its_framework_answered(service: RunningService, name: s
         np.testing.assert_allclose(result.as_numpy(key), wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "pytorch-legacy-batch-of-1"])
+def test_it_answers_rows_one_by_one_over_v1_as_well(client: httpx.Client, name: str) -> None:
+    (inputs,), wanted = answers(name, "input").values(), answers(name, "output")
+
+    def ask(row: int) -> Any:
+        answer = client.post(f"/v1/models/{name}:predict", json={"instances": inputs[row : row + 1].tolist()})
+        return answer.json()["predictions"][0]
+
+    predictions = [ask(row) for row in range(3)]
+
+    for key, array in wanted.items():
+        received = [prediction[key] if len(wanted) > 1 else prediction for prediction in predictions]
+        np.testing.assert_allclose(received, array[:3], rtol=1e-4, atol=1e-6)
+
+
 def test_a_batch_that_was_exported_fixed_is_refused_in_another_size(client: httpx.Client) -> None:
     rows = np.zeros((2, 1, 8, 8)).tolist()
 
