@@ -35,17 +35,17 @@ def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
     except (ValueError, OverflowError):
         raise WrongTensor(f"input {spec.name!r}: data is ragged: its lists differ in length or depth") from None
     wanted = NUMPY_DTYPES[spec.datatype]
-    if spec.datatype == "UINT64" and found.dtype.kind == "f":
-        found = _whole_beyond_int64(data, found)
+    if wanted.kind in "iu" and found.dtype.kind == "f" and (whole := _whole_numbers(data)) is not None:
+        return _cast(whole, wanted, spec)
     if found.dtype.kind not in _KINDS.get(spec.datatype, "iu"):
         raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, {_what_else(found)}")
     return _cast(found, wanted, spec)
 
 
-def _whole_beyond_int64(data: list[Any], found: Array) -> Array:
-    """Read whole numbers on both sides of 2**63, of which NumPy makes fractions; others stay as they were found."""
+def _whole_numbers(data: list[Any]) -> Array | None:
+    """Read whole numbers on both sides of 2**63, of which NumPy makes fractions, as they are; None for others."""
     numbers = np.array(data, dtype=object)
-    return numbers.astype(np.uint64) if all(type(value) is int for value in numbers.ravel()) else found
+    return numbers if numbers.size and all(type(value) is int for value in numbers.ravel()) else None
 
 
 def _cast(found: Array, wanted: np.dtype[Any], spec: TensorSpec) -> Array:

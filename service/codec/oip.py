@@ -108,7 +108,7 @@ def _raw_shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
     known = math.prod(length for length in row if length is not None)
     if row.count(None) > 1:
         raise MalformedBody(f"a raw body cannot say the shape of input {spec.name!r}: {spec.wire_shape}")
-    rest = size // max(1, known * NUMPY_DTYPES[spec.datatype].itemsize)
+    rest = max(1, size // (known * NUMPY_DTYPES[spec.datatype].itemsize))
     return tuple(rest if length is None else length for length in row)
 
 
@@ -138,7 +138,9 @@ def _object(value: Any, field: str) -> dict[str, Any]:
 
 
 def _parameters(holder: dict[str, Any], field: str) -> dict[str, Any]:
-    return _object(holder.get("parameters", {}), field)
+    # Clients that write every field of their schema write null for what they leave out.
+    value = holder.get("parameters")
+    return {} if value is None else _object(value, field)
 
 
 def _check_custom(parameters: dict[str, Any]) -> None:

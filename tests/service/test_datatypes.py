@@ -136,6 +136,14 @@ def test_a_raw_body_is_a_row_of_any_datatype(client: httpx.Client, datatype: str
     assert answer.content[length:] == sent.tobytes()
 
 
+@pytest.mark.parametrize("body", [b"", b"123"])
+def test_a_raw_body_that_holds_no_whole_value_is_400(client: httpx.Client, body: bytes) -> None:
+    answer = client.post("/v2/models/fp32/infer", content=body, headers={"Inference-Header-Content-Length": "0"})
+
+    assert answer.status_code == 400
+    assert answer.json() == {"error": f"input 'x': shape [1, 1] of FP32 is 4 bytes, received {len(body)}"}
+
+
 @pytest.mark.parametrize("datatype", NUMBERS)
 def test_v1_carries_the_extremes(client: httpx.Client, datatype: str) -> None:
     sent = extremes(datatype)
@@ -192,6 +200,20 @@ def test_a_number_beyond_the_datatype_is_400(client: httpx.Client, datatype: str
 
         assert answer.status_code == 400
         assert datatype in answer.json()["error"]
+
+
+@pytest.mark.parametrize("values", [[-1, 2**63], [2**63, 0], [2**64 - 1, -(2**63)]])
+@pytest.mark.parametrize("datatype", ["UINT64", "INT64"])
+def test_whole_numbers_of_which_one_is_beyond_the_datatype_are_named(
+    client: httpx.Client, datatype: str, values: list[int]
+) -> None:
+    answer = infer(client, datatype, {"shape": [1, 2], "datatype": datatype, "data": values})
+
+    if datatype == "UINT64" and min(values) >= 0:
+        assert answer.json()["outputs"][0]["data"] == values
+    else:
+        assert answer.status_code == 400
+        assert f"received {min(values)} to {max(values)}" in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
