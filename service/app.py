@@ -92,6 +92,8 @@ def create_app(
     """
     found = served or build_parts(settings or Settings.from_env(), registry=registry)
     app = Flask(__name__, template_folder="web/templates")
+    # An empty step in a path leads nowhere, instead of being redirected to a path without it.
+    app.url_map.merge_slashes = False
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = found.settings.max_binary_bytes
     app.extensions[KEY] = found

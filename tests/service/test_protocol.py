@@ -176,3 +176,25 @@ def test_a_chunked_body_is_read(client: httpx.Client) -> None:
     answer = client.post("/v2/models/double/infer", content=iter([body[:10], body[10:30], body[30:]]))
 
     assert answer.json()["outputs"][0]["data"] == [2, 4, 6]
+
+
+def test_null_stands_for_a_field_that_is_left_out_as_clients_made_from_a_schema_write_it(client: httpx.Client) -> None:
+    (given,) = affine_body([1, 2, 3])["inputs"]
+    asked = {"name": "y", "parameters": None}
+
+    bare = client.post(
+        "/v2/models/double/infer",
+        json={"id": None, "parameters": None, "inputs": [given | {"parameters": None}], "outputs": None},
+    )
+    named = client.post("/v2/models/double/infer", json={"inputs": [given], "outputs": [asked]})
+
+    assert bare.json()["outputs"][0]["data"] == named.json()["outputs"][0]["data"] == [2, 4, 6]
+    assert "id" not in bare.json()
+
+
+@pytest.mark.parametrize("path", ["/v2/models/double%2F/infer", "/v2/models/double//infer", "/v2//models/double"])
+def test_an_empty_step_in_a_path_leads_nowhere(client: httpx.Client, path: str) -> None:
+    answer = client.post(path, json=affine_body([1, 2, 3]))
+
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/json"
