@@ -1,18 +1,23 @@
-"""uvicorn's httptools protocol with two bounds that it lacks, and a kinder end.
+"""uvicorn's httptools protocol with two bounds that it lacks, a deaf ear for other protocols, and a kinder end.
 
-Headers may not grow beyond a size, nor take longer than a time. When the server stops, an idle connection is kept
-open for a moment: a request that was on its way when the signal came is answered instead of reset.
+Headers may not grow beyond a size, nor take longer than a time. Java's HTTP client and `curl --http2` offer with a
+request to go on in HTTP/2; httptools then leaves the request's body unread, so the offer is not shown to it. When the
+server stops, an idle connection is kept open for a moment: a request that was on its way when the signal came is
+answered instead of reset.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MAX_HEADER_BYTES = 64 * 2**10
 LAST_CALL_SECONDS = 0.5
+
+_UPGRADE = re.compile(rb"(?im)^upgrade:[^\r\n]*\r\n")
 
 _TOO_LARGE = b'{"error":"the request line and headers are larger than 65536 bytes"}'
 _TOO_SLOW = b'{"error":"the request line and headers did not arrive in time"}'
@@ -25,12 +30,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     _header_bytes = 0
     _in_headers = False
+    _in_body = False
     _stopping = False
     _header_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse headers that are too large, and give those that are incomplete a deadline."""
-        super().data_received(data)
+        super().data_received(data if self._in_body else without_upgrade(data))
         if self._in_headers and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
@@ -47,10 +53,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Note that the headers are whole; start the request."""
         self._in_headers = False
+        self._in_body = True
         self._cancel_header_timer()
         super().on_headers_complete()
         if self._stopping and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def on_message_complete(self) -> None:
+        """Note that the next bytes are another request's."""
+        self._in_body = False
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
@@ -83,3 +95,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, len(body)) + body)
         self.transport.close()
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """Take the offer of another protocol out of the head of a request; leave its body as it is."""
+    end = data.find(b"\r\n\r\n")
+    head = data if end < 0 else data[: end + 2]
+    return _UPGRADE.sub(b"", head) + data[len(head) :] if b"upgrade:" in head.lower() else data

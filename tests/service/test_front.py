@@ -73,6 +73,35 @@ def test_clients_that_stall_in_their_upload_do_not_stop_others(front: RunningSer
         assert json.loads(body)["error"] == "the body did not arrive within 1 seconds"
 
 
+@pytest.mark.parametrize("pieces", [1, 2, 3], ids=["at-once", "head-then-body", "head-in-two"])
+def test_a_client_that_offers_http_2_is_answered_in_http_1(service: RunningService, pieces: int) -> None:
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+    request = post(INFER, BODY, extra=offer)
+    head = len(request) - len(BODY)
+    cuts = {1: [], 2: [head], 3: [request.index(b"Upgrade: h2c"), head]}[pieces]
+
+    with connected(service) as connection:
+        for start, end in zip([0, *cuts], [*cuts, len(request)], strict=True):
+            connection.sendall(request[start:end])
+            time.sleep(0.05)
+        first = read_answer(connection)
+        connection.sendall(post(INFER, BODY))
+        second = read_answer(connection)
+
+    assert [json.loads(body)["outputs"][0]["data"] for _, _, body in (first, second)] == [[2, 4, 6]] * 2
+
+
+def test_a_body_that_speaks_of_an_upgrade_is_left_as_it_is(service: RunningService) -> None:
+    text = "first\r\nupgrade: of the text\r\nlast"
+    raw = post("/v2/models/lower/infer", text.encode(), extra="Inference-Header-Content-Length: 0\r\n")
+
+    with connected(service) as connection:
+        connection.sendall(raw)
+        _, _, answered = read_answer(connection)
+
+    assert answered.endswith(text.encode())
+
+
 def test_a_client_that_leaves_in_its_upload_harms_nothing(front: RunningService) -> None:
     for _ in range(5):
         with connected(front) as connection:
