@@ -1,31 +1,35 @@
-"""What people send by hand: pictures, CSV, lines of text, simple JSON; and an answer that reads well.
+"""What people send by hand: pictures, CSV, lines of text, forms, simple JSON; and an answer that reads well.
 
-Turns such a body into the tensors that a model's manifest describes. Pictures are decoded here, never by an operator
-in the graph: turned upright, converted to the model's channels, and resized to its height and width.
+Turns such a body into the tensors that a model's manifest describes.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import math
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import orjson
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from model_store.manifest import ImageFormat, InputSpec, OutputSpec
+from model_store.manifest import InputSpec, OutputSpec
+from service.codec import forms
+from service.codec.forms import Part
 from service.codec.json_tensors import parse, tensor_from_json
-from service.errors import MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
-from service.tensors import Array, Arrays, TensorSpec
-
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 64 * 2**20
+from service.codec.pictures import MAX_PIXELS_TOGETHER, picture, pixels
+from service.codec.rows import lines, row_of_fields, table, texts, utf8
+from service.errors import BodyTooLarge, MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
+from service.tensors import Array, Arrays, Signature, TensorSpec
 
 # Sent by curl and others that were not told what they send: the model's input decides.
-_UNTOLD = frozenset({"", "application/octet-stream", "application/x-www-form-urlencoded"})
+_UNTOLD = frozenset({"", "application/octet-stream", forms.URLENCODED})
+
+Kind = Literal["json", "picture", "text", "csv"]
+_OF_INPUT: dict[str, Kind] = {"image": "picture", "text": "text"}
+_OF_TYPE: dict[str, Kind] = {"application/json": "json", "text/csv": "csv", "text/plain": "text"}
+_OF_SUFFIX: dict[str, Kind] = {".json": "json", ".csv": "csv"}
 
 
 class Described(Protocol):
@@ -44,40 +48,87 @@ class Described(Protocol):
         """The sha256 of the model's file, in hexadecimal."""
 
 
-def decode(body: bytes, content_type: str, model: Described) -> dict[str, Array]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model's input tensors, and of each of their rows the file that it came from (none: nothing is known)."""
+
+    inputs: dict[str, Array]
+    files: tuple[str | None, ...] = ()
+
+
+def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: int) -> Asked:
     """Make a model's input tensors from a body, by its content type.
 
     `image/*` is one picture, `text/csv` rows of numbers (with or without a header), `text/plain` one text a line,
-    `application/json` `{"inputs": rows}` or `{"inputs": {name: rows}}`. Without a telling content type the kind of
-    the model's input decides.
+    `application/json` `{"inputs": rows}` or `{"inputs": {name: rows}}`, and `multipart/form-data` any number of these,
+    which become one batch. Without a telling content type the kind of the model's input decides.
 
     Raises:
         UnsupportedMedia: the content type is none of these, or does not fit the model's input.
         MalformedBody, WrongTensor: the body cannot be read; the message says where.
+        BodyTooLarge: what is not a picture has more than `max_text_bytes`.
     """
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind == "application/json" or (kind in _UNTOLD and body.lstrip()[:1] == b"{"):
-        return _from_json(body, model)
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == forms.MULTIPART:
+        if not any(spec.kind == "image" for spec in model.inputs):
+            _check_size(len(body), max_text_bytes)
+        return _from_parts(forms.multipart(body, content_type), model, max_text_bytes)
+    kind = _kind_of_body(body, media_type, content_type, model)
+    if kind != "picture":
+        _check_size(len(body), max_text_bytes)
+    if media_type == forms.URLENCODED and kind == "csv":
+        fields = forms.urlencoded(body)
+        if _columns(model).intersection(name for name, _ in fields):
+            return Asked({model.inputs[0].name: row_of_fields(fields, model.inputs[0])})
+    return Asked(_read(kind, body, model))
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise BodyTooLarge(limit)
+
+
+def _kind_of_body(body: bytes, media_type: str, content_type: str, model: Described) -> Kind:
+    if media_type in _UNTOLD:
+        kind: Kind | None = "json" if body.lstrip()[:1] == b"{" else _kind_of_input(model)
+    else:
+        kind = _kind_of_type(media_type)
+    return _fitting(kind, f"content type {content_type!r}", model)
+
+
+def _kind_of_part(part: Part, model: Described) -> Kind:
+    """Tell what a part is: by its content type, else by its file's name, else by what the model takes.
+
+    Text is what many clients call every field and many a file, so that it tells nothing.
+    """
+    told = None if part.content_type == "text/plain" else _kind_of_type(part.content_type)
+    kind = told or _OF_SUFFIX.get(PurePath(part.filename or "").suffix.lower()) or _kind_of_input(model)
+    if kind != "text" and not told and part.body.lstrip()[:1] == b"{":
+        kind = "json"
+    return _fitting(kind, f"content type {part.content_type!r}", model)
+
+
+def _kind_of_type(media_type: str) -> Kind | None:
+    return "picture" if media_type.startswith("image/") else _OF_TYPE.get(media_type)
+
+
+def _kind_of_input(model: Described) -> Kind:
+    return _OF_INPUT.get(model.inputs[0].kind, "csv")
+
+
+def _fitting(kind: Kind | None, what: str, model: Described) -> Kind:
+    """Return this kind if the model takes it."""
+    if kind == "json":
+        return kind
     if len(model.inputs) > 1:
         raise UnsupportedMedia(f"this model has {len(model.inputs)} inputs: send JSON, {{'inputs': {{name: rows}}}}")
-    spec = model.inputs[0]
-    if kind in _UNTOLD:
-        kind = {"image": "image/*", "text": "text/plain"}.get(spec.kind, "text/csv")
-    if kind.startswith("image/") and spec.image is not None:
-        return {spec.name: picture(body, spec.image)[None].astype(spec.dtype, copy=False)}
-    if kind == "text/plain" and spec.kind == "text":
-        return {spec.name: lines(body)}
-    if kind == "text/csv" and spec.kind in ("features", "vector"):
-        return {spec.name: table(body, spec)}
-    raise UnsupportedMedia(
-        f"content type {content_type!r} does not fit input {spec.name!r} of kind {spec.kind!r}; it takes {_takes(spec)}"
-    )
-
-
-def may_be_a_picture(content_type: str, model: Described) -> bool:
-    """Tell whether a body may be a picture, which may be larger than a text."""
-    kind = content_type.partition(";")[0].strip().lower()
-    return any(spec.kind == "image" for spec in model.inputs) and (kind in _UNTOLD or kind.startswith("image/"))
+    (spec,) = model.inputs
+    taken = {"image": "picture", "text": "text", "features": "csv", "vector": "csv"}.get(spec.kind)
+    if kind is None or kind != taken:
+        raise UnsupportedMedia(
+            f"{what} does not fit input {spec.name!r} of kind {spec.kind!r}; it takes {_takes(spec)}"
+        )
+    return kind
 
 
 def _takes(spec: InputSpec) -> str:
@@ -85,98 +136,80 @@ def _takes(spec: InputSpec) -> str:
     return own.get(spec.kind, "text/csv or ") + "application/json"
 
 
-def picture(body: bytes, wanted: ImageFormat) -> Array:
-    """Decode one PNG, JPEG or WebP picture to uint8 [height, width, channels] of the model's size.
+def _read(kind: Kind, body: bytes, model: Described) -> dict[str, Array]:
+    if kind == "json":
+        return _from_json(body, model)
+    (spec,) = model.inputs
+    if kind == "text":
+        return {spec.name: lines(body, spec)}
+    if kind == "csv":
+        return {spec.name: table(body, spec)}
+    assert spec.image is not None
+    return {spec.name: picture(body, spec.image)[None].astype(spec.dtype, copy=False)}
 
-    Raises:
-        MalformedBody: it is not such a picture, is damaged, or has too many pixels.
-    """
-    if not body:
-        raise MalformedBody("the body is empty: send a picture, with curl as --data-binary @FILE")
+
+def _from_parts(parts: Sequence[Part], model: Described, max_text_bytes: int) -> Asked:
+    """Read a form's parts, and put their rows together into one batch; fields named as columns are a row."""
+    columns = _columns(model)
+    fields = [part for part in parts if part.filename is None and part.field in columns]
+    others = [part for part in parts if part.filename is not None or not fields]
+    if len(model.inputs) > 1 and len(others) > 1:
+        raise UnsupportedMedia(f"this model has {len(model.inputs)} inputs: send one part, of JSON")
+    kinds = [_kind_of_part(part, model) for part in others]
+    pictures = [part for part, kind in zip(others, kinds, strict=True) if kind == "picture"]
+    _check_size(sum(len(part.body) for part in parts) - sum(len(part.body) for part in pictures), max_text_bytes)
+    seen = sum(pixels(part.body) for part in pictures)
+    if seen > MAX_PIXELS_TOGETHER:
+        raise MalformedBody(f"the pictures have {seen} pixels together; at most {MAX_PIXELS_TOGETHER} are read")
+    found = [(part, _read_part(part, kind, model)) for part, kind in zip(others, kinds, strict=True)]
+    if fields:
+        spec = model.inputs[0]
+        found.append((fields[0], {spec.name: row_of_fields([(part.field, _text(part)) for part in fields], spec)}))
+    return _one_batch(found, model)
+
+
+def _columns(model: Described) -> set[str]:
+    return set(model.inputs[0].columns or ()) if len(model.inputs) == 1 else set()
+
+
+def _read_part(part: Part, kind: Kind, model: Described) -> dict[str, Array]:
+    if kind == "text" and part.filename is None:
+        # A form's field is one text, however many lines it has; browsers write their ends as CRLF.
+        return {model.inputs[0].name: texts([_text(part).replace("\r\n", "\n")], model.inputs[0])}
+    with _naming(part):
+        return _read(kind, part.body, model)
+
+
+def _text(part: Part) -> str:
+    with _naming(part):
+        return utf8(part.body)
+
+
+@contextmanager
+def _naming(part: Part) -> Iterator[None]:
+    """Name the part in the errors that it leads to."""
     try:
-        with Image.open(io.BytesIO(body), formats=PICTURE_FORMATS) as opened:
-            if opened.width * opened.height > MAX_PIXELS:
-                raise MalformedBody(
-                    f"the picture has {opened.width} x {opened.height} pixels; at most {MAX_PIXELS} are read"
-                )
-            upright = ImageOps.exif_transpose(opened)
-            converted = upright.convert("L" if wanted.channels == 1 else "RGB")
-    except UnidentifiedImageError:
-        raise MalformedBody(f"the body is not a picture in one of the formats {', '.join(PICTURE_FORMATS)}") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MalformedBody(f"the picture cannot be decoded: {error}") from None
-    if converted.size != (wanted.width, wanted.height):
-        converted = converted.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(converted, np.uint8).reshape(wanted.height, wanted.width, wanted.channels)
+        yield
+    except (MalformedBody, UnsupportedMedia, WrongTensor) as error:
+        raise type(error)(f"{part}: {error}") from None
 
 
-def lines(body: bytes) -> Array:
-    """Read one text a line from UTF-8; an array of `str`."""
-    if not body:
-        raise MalformedBody("the body is empty: send one text a line")
-    texts = _utf8(body).split("\n")
-    if len(texts) > 1 and texts[-1] == "":
-        texts.pop()
-    array = np.empty(len(texts), object)
-    array[:] = [text.removesuffix("\r") for text in texts]
-    return array
-
-
-def table(body: bytes, spec: InputSpec) -> Array:
-    """Read rows of numbers from CSV: by column name if there is a header, else by position.
-
-    Raises:
-        MalformedBody: no rows, a missing column, or a value that is not a finite number; names row and column.
-    """
-    rows = [row for row in csv.reader(io.StringIO(_utf8(body))) if row]
-    columns = list(spec.columns or ())
-    if rows and columns and not _is_number(rows[0][0]):
-        header = [name.strip() for name in rows.pop(0)]
-        missing = [name for name in columns if name not in header]
-        if missing:
-            raise MalformedBody(_lacking(missing, header, one_line=not rows))
-        positions = [header.index(name) for name in columns]
-    else:
-        positions = list(range(len(columns) or (spec.shape[-1] or len(rows[0]) if rows else 0)))
-    if not rows:
-        raise MalformedBody("the CSV has no rows of data")
-    return np.array([_numbers(row, number, positions, columns) for number, row in enumerate(rows, 1)], spec.dtype)
-
-
-def _lacking(missing: Sequence[str], header: Sequence[str], *, one_line: bool) -> str:
-    found = ", ".join(header[:40]) + (", …" if len(header) > 40 else "")
-    hint = ""
-    if one_line and len(header) > 1:
-        hint = "; it is one line: curl keeps line ends with --data-binary, not with -d"
-    elif len(header) == 1 and ";" in header[0]:
-        hint = "; columns are separated by commas, not semicolons"
-    return f"the CSV header lacks the columns {', '.join(missing)}; it has {found}{hint}"
-
-
-def _numbers(row: Sequence[str], number: int, positions: Sequence[int], columns: Sequence[str]) -> list[float]:
-    if len(row) <= max(positions):
-        raise MalformedBody(f"row {number} of the CSV has {len(row)} values, expected {max(positions) + 1}")
-    values = []
-    for index, position in enumerate(positions):
-        if not _is_number(row[position]):
-            name = columns[index] if columns else str(position + 1)
-            raise MalformedBody(f"row {number}, column {name!r}: {row[position]!r} is not a finite number")
-        values.append(float(row[position]))
-    return values
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
-
-
-def _utf8(body: bytes) -> str:
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MalformedBody(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+def _one_batch(found: Sequence[tuple[Part, dict[str, Array]]], model: Described) -> Asked:
+    """Put the rows of all parts one under another, and note of each row which file it came from."""
+    if len(found) == 1:
+        part, inputs = found[0]
+        rows = max((len(array) if array.ndim else 1 for array in inputs.values()), default=0)
+        return Asked(inputs, (part.filename,) * rows)
+    (spec,) = model.inputs
+    first = found[0][1].get(spec.name)
+    for part, inputs in found:
+        array = inputs.get(spec.name)
+        if first is None or array is None or array.ndim == 0 or array.shape[1:] != first.shape[1:]:
+            received = "none" if array is None else list(array.shape)
+            raise WrongTensor(f"{part}: its rows do not fit under those of {found[0][0]}: received shape {received}")
+    arrays = [inputs[spec.name] for _, inputs in found]
+    files = tuple(part.filename for (part, _), array in zip(found, arrays, strict=True) for _ in range(len(array)))
+    return Asked({spec.name: np.concatenate(arrays)}, files)
 
 
 def _from_json(body: bytes, model: Described) -> dict[str, Array]:
@@ -198,6 +231,8 @@ def _from_json(body: bytes, model: Described) -> dict[str, Array]:
 def _rows(value: Any, spec: InputSpec) -> Array:
     """Read rows from JSON; a single row may come without the list around it."""
     array = tensor_from_json(value if isinstance(value, list) else [value], TensorSpec.promised(spec))
+    if spec.shape == () and not isinstance(value, list):
+        return array.reshape(())
     if array.ndim == len(spec.shape) - 1:
         array = array[None]
     if spec.image is not None and spec.image.channels == 1 and array.shape[-1] != 1:
@@ -205,30 +240,67 @@ def _rows(value: Any, spec: InputSpec) -> Array:
     return array
 
 
-def encode(outputs: Arrays, model: Described, *, model_name: str, model_version: int) -> bytes:
-    """Write the answer for people: one object a row, probabilities sorted and labelled.
+def runs(inputs: Arrays, signature: Signature) -> list[Arrays]:
+    """Cut a request into single rows for a model that takes exactly one at a time; leave any other as it is."""
+    counts = {array.shape[:1] for array in inputs.values()}
+    if any(spec.shape[:1] != (1,) for spec in signature.inputs) or len(counts) != 1 or not min(counts):
+        return [inputs]
+    ((rows,),) = counts
+    return [{name: array[row : row + 1] for name, array in inputs.items()} for row in range(rows)]
+
+
+def encode(
+    answers: Sequence[Arrays],
+    model: Described,
+    *,
+    batched: bool,
+    files: Sequence[str | None] = (),
+    model_name: str,
+    model_version: int,
+) -> bytes:
+    """Write the answer for people: one object a row, probabilities sorted and labelled, with its file's name.
+
+    Args:
+        answers: a model's outputs, of one run or of several.
+        model: what is known of the model.
+        batched: whether each run's outputs have one entry a row; otherwise a run is one prediction.
+        files: where each row came from, as far as that is known.
+        model_name: the model's name.
+        model_version: the version that computed it.
 
     Raises:
         UnrepresentableOutput: an output holds NaN or Infinity.
     """
-    for name, array in outputs.items():
+    for name, array in ((name, array) for outputs in answers for name, array in outputs.items()):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UnrepresentableOutput(f"output {name!r} holds NaN or Infinity, which JSON cannot carry")
-    rows = len(next(iter(outputs.values())))
+    predictions = [_prediction(values, model) for outputs in answers for values in _by_row(outputs, batched=batched)]
+    if len(files) == len(predictions):
+        named = zip(files, predictions, strict=True)
+        predictions = [{"file": file} | prediction if file else prediction for file, prediction in named]
     answer = {
         "model": model_name,
         "version": model_version,
         "digest": model.digest,
-        "predictions": [_prediction(outputs, model, row) for row in range(rows)],
+        "predictions": predictions,
     }
     return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _prediction(outputs: Arrays, model: Described, row: int) -> dict[str, Any]:
+def _by_row(outputs: Arrays, *, batched: bool) -> list[dict[str, Array]]:
+    """Give each prediction's values; an output of a single row stands without the list around it."""
+    arrays = {name: np.asarray(array) for name, array in outputs.items()}
+    if not batched:
+        return [{name: array[0] if array.shape[:1] == (1,) else array for name, array in arrays.items()}]
+    rows = len(next(iter(arrays.values())))
+    return [{name: np.asarray(array[row]) for name, array in arrays.items()} for row in range(rows)]
+
+
+def _prediction(outputs: Arrays, model: Described) -> dict[str, Any]:
     prediction: dict[str, Any] = {}
     for spec in model.outputs:
-        values = np.asarray(outputs[spec.name][row])
-        if spec.kind == "probabilities" and values.ndim == 1 and spec.labels is not None:
+        values = np.asarray(outputs[spec.name])
+        if spec.kind == "probabilities" and spec.labels is not None and values.shape == (len(spec.labels),):
             prediction |= _classes(values, spec)
         elif values.size == 1:
             prediction[spec.name] = values.ravel().tolist()[0]

@@ -22,7 +22,8 @@ import orjson
 from model_store.manifest import ImageFormat, InputSpec, OutputKind, OutputSpec
 from service.codec.binary import utf8
 from service.codec.json_tensors import tensor_from_json
-from service.codec.media import Described, picture
+from service.codec.media import Described
+from service.codec.pictures import picture
 from service.errors import BadRequest, MalformedBody, UnrepresentableOutput, WrongTensor
 from service.tensors import Array, Arrays, Signature, TensorSpec
 

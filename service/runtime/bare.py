@@ -57,7 +57,7 @@ def describe(signature: Signature, model: bytes, weights: Mapping[str, bytes]) -
 def _input(spec: TensorSpec) -> InputSpec:
     dtype = _DTYPES[spec.datatype]
     plain = InputSpec(name=spec.name, dtype=dtype, shape=spec.shape, kind="tensor")
-    if dtype == "string" and len(spec.shape) == 1:
+    if dtype == "string" and spec.shape and all(size == 1 for size in spec.shape[1:]):
         return plain.model_copy(update={"kind": "text"})
     if dtype.startswith("float") and len(spec.shape) == 2:
         return plain.model_copy(update={"kind": "features"})

@@ -41,18 +41,25 @@ def infer(name: str, version: str | None = None) -> Response:
 @blueprint.post("/v2/models/<name>/predict")
 @blueprint.post("/v2/models/<name>/versions/<version>/predict")
 def predict(name: str, version: str | None = None) -> Response:
-    """Answer what people send by hand: a picture, CSV rows, lines of text, or `{"inputs": …}`."""
+    """Answer what people send by hand: pictures, CSV rows, lines of text, a form, or `{"inputs": …}`."""
     settings, wire = parts().settings, request_wire()
     body = wire.plain(request_body(settings.max_binary_bytes), settings)
     content_type = request.content_type or ""
 
     def answer(model: LiveModel) -> Answer:
-        if len(body) > settings.max_json_bytes and not media.may_be_a_picture(content_type, model.description):
-            raise BodyTooLarge(settings.max_json_bytes)
-        inputs = media.decode(body, content_type, model.description)
-        model.signature.check(inputs)
-        outputs = run_model(model, inputs, timeout=settings.request_timeout)
-        encoded = media.encode(outputs, model.description, model_name=model.name, model_version=model.version)
+        until = time.monotonic() + settings.request_timeout
+        asked = media.decode(body, content_type, model.description, max_text_bytes=settings.max_json_bytes)
+        runs = media.runs(asked.inputs, model.signature)
+        for inputs in runs:
+            model.signature.check(inputs)
+        encoded = media.encode(
+            [run_model(model, inputs, timeout=until - time.monotonic()) for inputs in runs],
+            model.description,
+            batched=model.signature.batched,
+            files=asked.files,
+            model_name=model.name,
+            model_version=model.version,
+        )
         return wire.compressed(Answer(encoded))
 
     return counted(name, version, answer)

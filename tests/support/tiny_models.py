@@ -76,7 +76,7 @@ def lookup(size: int = 5) -> bytes:
     )
 
 
-def brightness(height: int = 4, width: int = 6, channels: int = 1) -> bytes:
+def brightness(height: int = 4, width: int = 6, channels: int = 1, *, rows: int | str = "batch") -> bytes:
     """Probabilities dark, bright from a uint8 picture: its mean over 255."""
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=FLOAT),
@@ -88,8 +88,8 @@ def brightness(height: int = 4, width: int = 6, channels: int = 1) -> bytes:
     nodes[4:4] = [helper.make_node("Unsqueeze", [name, "last"], [f"{name}_column"]) for name in ("dark", "bright")]
     return _model(
         nodes,
-        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", height, width, channels])],
-        [helper.make_tensor_value_info("probabilities", FLOAT, ["batch", 2])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [rows, height, width, channels])],
+        [helper.make_tensor_value_info("probabilities", FLOAT, [rows, 2])],
         (
             numpy_helper.from_array(np.array([1, 2, 3]), "axes"),
             numpy_helper.from_array(np.array([1]), "last"),
@@ -118,6 +118,21 @@ def put(store: Path, name: str, model: bytes, *, version: int = 1, settled: bool
     if settled:
         os.utime(path, (time.time() - 60,) * 2)
     return path
+
+
+def negative(shape: list[Any]) -> bytes:
+    """y = -x, of any declared shape."""
+    sides = [helper.make_tensor_value_info(name, FLOAT, shape) for name in "xy"]
+    return _model([helper.make_node("Neg", ["x"], ["y"])], sides[:1], sides[1:])
+
+
+def turned() -> bytes:
+    """y is x with rows and columns exchanged: a batch axis that is none."""
+    return _model(
+        [helper.make_node("Transpose", ["x"], ["y"], perm=[1, 0])],
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", FLOAT, ["m", "k"])],
+    )
 
 
 FLOATS = {"name": "x", "dtype": "float32", "shape": [None, 3], "kind": "vector"}
@@ -170,6 +185,12 @@ def publish_affine(store: Store | Path, name: str = "double", factor: float = 2.
     rows = np.arange(6, dtype=np.float32).reshape(2, 3)
     golden = Golden(inputs={"x": rows}, keras={"y": rows * factor}, onnx={"y": rows * factor})
     return publish(store, name, affine(factor, slow=slow), golden=golden)
+
+
+def publish_table(store: Store | Path, name: str = "table") -> StoredVersion:
+    """Publish y = 2 * x over the columns width, height and depth."""
+    columns = ["width", "height", "depth"]
+    return publish(store, name, affine(), inputs=[FLOATS | {"kind": "features", "columns": columns}])
 
 
 def publish_text(store: Store | Path, name: str = "lower") -> StoredVersion:
