@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import itertools
 import json
 import mimetypes
+import secrets
 import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 TIMEOUT_SECONDS = 120.0
+# Pictures that are sent together: enough to fill a batch, few enough to be held in memory.
+FILES_TOGETHER = 32
 # Not in every system's table.
 mimetypes.add_type("image/webp", ".webp")
 mimetypes.add_type("text/csv", ".csv")
@@ -30,29 +37,36 @@ mimetypes.add_type("text/csv", ".csv")
     show_envvar=True,
     help="Where the service is.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The service's answers as they are, one line a file.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a file: its name, and the service's answer.")
 def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None:
     """Ask a running service about pictures, CSV rows, lines of text, or JSON.
 
     \b
     Examples:
       ovenbird predict mnist-cnn digit.png other.png
+      ovenbird predict mnist-cnn scans/*.png --json
       ovenbird predict wine-dnn rows.csv
       ovenbird predict nsmc-text@1 reviews.txt --json
       echo "def main(): pass" | ovenbird predict code-or-prose -
 
     FILE - is standard input. What a file holds is told by its name: .png .jpg .webp pictures, .csv rows of numbers,
-    .txt one text a line, .json {"inputs": rows}; otherwise by what the model takes.
+    .txt one text a line, .json {"inputs": rows}; otherwise by what the model takes. Pictures are sent together and
+    run as one batch; a file that cannot be answered is named, and the others are answered all the same (exit code 1).
     """
+    if not url.startswith(("http://", "https://")):
+        raise click.UsageError(f"--url {url!r}: expected http://… or https://…")
+    address = _address(url, model)
     failed = 0
-    for name in files:
-        try:
-            answer = _ask(url, model, _read(name), mimetypes.guess_type(name)[0] or "application/octet-stream")
-        except _Refused as error:
-            click.echo(f"{name}: {error}", err=True)
-            failed += 1
-            continue
-        click.echo(answer.decode().strip() if as_json else _readable(name, json.loads(answer)))
+    for batch in _batches(files):
+        for name, outcome in _answers(address, batch):
+            if isinstance(outcome, _Refused):
+                click.echo(f"{name}: {outcome}", err=True)
+                failed += 1
+            else:
+                shown = (
+                    json.dumps({"file": name} | outcome, ensure_ascii=False) if as_json else _readable(name, outcome)
+                )
+                click.echo(shown)
     if failed:
         raise click.ClickException(f"{failed} of {len(files)} files were not answered")
 
@@ -61,31 +75,89 @@ class _Refused(Exception):
     """The service did not answer with a prediction; says why."""
 
 
-def _read(name: str) -> bytes:
-    if name == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise _Refused(error.strerror or str(error)) from None
-
-
-def _ask(url: str, model: str, body: bytes, content_type: str) -> bytes:
-    if not url.startswith(("http://", "https://")):
-        raise click.UsageError(f"--url {url!r}: expected http://… or https://…")
+def _address(url: str, model: str) -> str:
     name, _, version = model.partition("@")
     steps = [name] + (["versions", version] if version else []) + ["predict"]
-    address = f"{url.rstrip('/')}/v2/models/{'/'.join(urllib.parse.quote(step, safe='') for step in steps)}"
-    request = urllib.request.Request(address, body, {"Content-Type": content_type})  # noqa: S310  (checked above)
+    return f"{url.rstrip('/')}/v2/models/{'/'.join(urllib.parse.quote(step, safe='') for step in steps)}"
+
+
+def _batches(files: Sequence[str]) -> Iterator[list[str]]:
+    """Put pictures that follow each other together; every other file goes alone."""
+    for pictures, names in itertools.groupby(files, lambda name: _type_of(name).startswith("image/")):
+        chosen, size = list(names), FILES_TOGETHER if pictures else 1
+        for start in range(0, len(chosen), size):
+            yield chosen[start : start + size]
+
+
+def _type_of(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+
+
+def _answers(address: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | _Refused]]:
+    """Ask about files together; if that is refused, about each alone, so that the bad ones are known."""
+    bodies: dict[str, bytes] = {}
+    unread: dict[str, _Refused] = {}
+    for name in names:
+        try:
+            bodies[name] = _read(name)
+        except OSError as error:
+            unread[name] = _Refused(error.strerror or str(error))
+    together: list[dict[str, Any]] | None = None
+    readable = [name for name in names if name in bodies]
+    if len(readable) > 1:
+        with contextlib.suppress(_Refused):
+            together = _one_each(_ask(address, *_form([(name, bodies[name]) for name in readable])))
+    answers = iter(together or ())
+    for name in names:
+        if name in unread:
+            yield name, unread[name]
+        elif together is not None:
+            yield name, next(answers)
+        else:
+            yield name, _alone(address, name, bodies[name])
+
+
+def _alone(address: str, name: str, body: bytes) -> dict[str, Any] | _Refused:
+    try:
+        return _ask(address, body, _type_of(name))
+    except _Refused as error:
+        return error
+
+
+def _read(name: str) -> bytes:
+    return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+
+
+def _form(files: Sequence[tuple[str, bytes]]) -> tuple[bytes, str]:
+    """Write pictures as one multipart form; its body and its content type. Names are escaped as browsers do."""
+    boundary = f"ovenbird-{secrets.token_hex(16)}"
+    pieces: list[bytes] = []
+    for name, body in files:
+        shown = Path(name).name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{shown}"\r\n'
+        head += f"Content-Type: {_type_of(name)}\r\n\r\n"
+        pieces += [head.encode("utf-8", "replace"), body, b"\r\n"]
+    return b"".join((*pieces, f"--{boundary}--\r\n".encode())), f"multipart/form-data; boundary={boundary}"
+
+
+def _one_each(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """Cut an answer about several pictures into one a picture, without the names that the caller knows better."""
+    for prediction in answer["predictions"]:
+        prediction.pop("file", None)
+    return [answer | {"predictions": [prediction]} for prediction in answer["predictions"]]
+
+
+def _ask(address: str, body: bytes, content_type: str) -> dict[str, Any]:
+    request = urllib.request.Request(address, body, {"Content-Type": content_type})  # noqa: S310  (checked before)
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            answer: bytes = response.read()
+            answer: dict[str, Any] = json.loads(response.read())
             return answer
     except urllib.error.HTTPError as error:
         raise _Refused(_reason(error)) from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise click.ClickException(f"no answer from {url}: {reason}; is `ovenbird serve` running there?") from None
+        raise click.ClickException(f"no answer from {address}: {reason}; is `ovenbird serve` running there?") from None
 
 
 def _reason(error: urllib.error.HTTPError) -> str:
@@ -95,9 +167,8 @@ def _reason(error: urllib.error.HTTPError) -> str:
         return f"HTTP {error.code} {error.reason}"
 
 
-def _readable(name: str, answer: dict[str, object]) -> str:
+def _readable(name: str, answer: dict[str, Any]) -> str:
     predictions = answer["predictions"]
-    assert isinstance(predictions, list)
     many = len(predictions) > 1
     return "\n".join(
         f"{'standard input' if name == '-' else name}{f' row {row}' if many else ''}: {_one(prediction)}"
@@ -105,7 +176,7 @@ def _readable(name: str, answer: dict[str, object]) -> str:
     )
 
 
-def _one(prediction: dict[str, object]) -> str:
+def _one(prediction: dict[str, Any]) -> str:
     if "label" in prediction:
         return f"{prediction['label']}  ({prediction['probability']:.1%})"
     return "  ".join(f"{name} {_shortened(value)}" for name, value in prediction.items())
