@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -39,7 +41,17 @@ def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
         return _cast(whole, wanted, spec)
     if found.dtype.kind not in _KINDS.get(spec.datatype, "iu"):
         raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, {_what_else(found)}")
+    if found.dtype.kind != "b" and _holds_booleans(data, found.ndim):
+        raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, received booleans among them")
     return _cast(found, wanted, spec)
+
+
+def _holds_booleans(data: list[Any], dimensions: int) -> bool:
+    """Find booleans among numbers, of which NumPy makes 0 and 1."""
+    values: Iterable[Any] = data
+    for _ in range(dimensions - 1):
+        values = itertools.chain.from_iterable(values)
+    return bool in set(map(type, values))
 
 
 def _whole_numbers(data: list[Any]) -> Array | None:

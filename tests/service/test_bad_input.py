@@ -34,6 +34,7 @@ BAD_REQUESTS = [
     pytest.param(tensor(data=["1", "2", "3"]), "expected FP32 values, received strings", id="strings"),
     pytest.param(tensor(data=[1, None, 3]), "expected FP32 values, received null", id="null"),
     pytest.param(tensor(data=[True, False, True]), "expected FP32 values, received booleans", id="booleans"),
+    pytest.param(tensor(data=[[0, False, 0]]), "received booleans among them", id="a-boolean-among-numbers"),
     pytest.param(tensor(data=[1, {"a": 2}, 3]), "expected FP32 values, received null, objects", id="objects"),
     pytest.param(tensor(data=[1, 1e39, 3]), "a value is too large for FP32", id="overflow"),
     pytest.param(tensor(data=[1, 10**400, 3]), "", id="enormous-number"),
