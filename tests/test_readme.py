@@ -22,7 +22,7 @@ def test_every_route_is_listed(tmp_path: Path) -> None:
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint not in ("static", "pages.favicon")]
 
     for rule in rules:
-        path = re.sub(r"/versions/<version>", "", rule.rule).replace("<name>", "M")
+        path = re.sub(r"<\w+:", "<", rule.rule).replace("/versions/<version>", "").replace("<name>", "M")
         (method,) = rule.methods - {"HEAD", "OPTIONS"}
         assert f"| `{method} {path.rstrip('/') or '/'}` |" in README
 

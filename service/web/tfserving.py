@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from flask import Blueprint, Response, request
-from werkzeug.exceptions import MethodNotAllowed
+from flask.blueprints import BlueprintSetupState
+from werkzeug.routing import BaseConverter
 
 from service.codec import tfserving
 from service.errors import BadRequest, UnknownModel, UnknownVersion
@@ -29,6 +30,18 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 blueprint = Blueprint("tfserving", __name__)
+
+
+class NoVerb(BaseConverter):
+    """A step of a path that ends without `:verb`: with one it is another route, which takes POST alone."""
+
+    regex = "[^/:]+"
+
+
+@blueprint.record_once
+def _add_converter(state: BlueprintSetupState) -> None:
+    state.app.url_map.converters["no_verb"] = NoVerb
+
 
 # datatype of the Open Inference Protocol → TensorFlow's DataType (types.proto).
 DTYPES = {
@@ -104,17 +117,15 @@ def models() -> Response:
     return _json({"models": parts().repository.names()})
 
 
-@blueprint.get("/v1/models/<name>")
-@blueprint.get("/v1/models/<name>/versions/<version>")
-@blueprint.get("/v1/models/<name>/labels/<label>")
+@blueprint.get("/v1/models/<no_verb:name>")
+@blueprint.get("/v1/models/<name>/versions/<no_verb:version>")
+@blueprint.get("/v1/models/<name>/labels/<no_verb:label>")
 def status(name: str, version: str | None = None, label: str | None = None) -> Response:
     """Tell the state of a model's versions; with status 200 whatever the state, as clients of TensorFlow Serving poll.
 
     Raises:
         UnknownModel, UnknownVersion: the index has no such line.
     """
-    if ":" in request.path:
-        raise MethodNotAllowed(valid_methods=["POST"])
     _check_version(version)
     if label is not None:
         version = str(parts().repository.get(name, label=label).version)

@@ -465,6 +465,13 @@ def test_the_status_of_a_model_serves_clients_of_both_servers(client: httpx.Clie
     }
 
 
+@pytest.mark.parametrize("path", [f"{DOUBLE}:predict", f"{DOUBLE}/versions/1:predict"])
+def test_what_is_asked_by_post_does_not_claim_to_take_get(client: httpx.Client, path: str) -> None:
+    answer = client.options(path)
+
+    assert set(answer.headers["allow"].split(", ")) == {"OPTIONS", "POST"}
+
+
 def test_the_models_are_listed_as_kserve_does(client: httpx.Client, tiny_store: Path) -> None:
     listed = client.get("/v1/models").json()
 
