@@ -34,6 +34,7 @@ from service.web import (
     log_settings,
     metadata,
     metrics,
+    openapi,
     pages,
     problems,
     repository,
@@ -108,6 +109,7 @@ def create_app(
         log_settings,
         tfserving,
         metrics,
+        openapi,
         pages,
     ):
         app.register_blueprint(module.blueprint)

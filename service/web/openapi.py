@@ -1,0 +1,67 @@
+"""The description of the interface: /openapi.json for programs, /docs for people."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+
+import orjson
+from flask import Blueprint, Response, render_template, request
+
+from service.errors import ServiceError
+from service.live_model import LiveModel
+from service.openapi.document import document
+from service.openapi.examples import commands
+from service.openapi.reading import by_tag
+from service.openapi.served import only_input
+from service.web.parts import parts
+from service.web.problems import JSON
+
+blueprint = Blueprint("openapi", __name__)
+
+VERSION = importlib.metadata.version("ovenbird")
+
+
+@blueprint.get("/openapi.json")
+def openapi() -> Response:
+    """Describe the interface, with what is served now, in OpenAPI 3.1."""
+    return Response(orjson.dumps(document(_served(), version=VERSION)), mimetype=JSON)
+
+
+@blueprint.get("/docs")
+def docs() -> str:
+    """Describe the interface for people, with a form to try each model."""
+    models = _served()
+    described = document(models, version=VERSION)
+    groups = by_tag(described)
+    return render_template(
+        "docs.html",
+        version=VERSION,
+        models=[
+            {
+                "model": model,
+                "operations": groups.pop(model.name),
+                "commands": commands(model, request.url_root),
+                "input": only_input(model),
+            }
+            for model in models
+        ],
+        groups=groups,
+        meanings={tag["name"]: tag["description"] for tag in described["tags"]},
+        schemas={
+            name: json.dumps(schema, indent=2, ensure_ascii=False)
+            for name, schema in described["components"]["schemas"].items()
+        },
+    )
+
+
+def _served() -> list[LiveModel]:
+    """List the model that answers for each name now."""
+    repository = parts().repository
+    found: list[LiveModel] = []
+    for name in repository.names():
+        # A model may go at any moment.
+        with contextlib.suppress(ServiceError):
+            found.append(repository.get(name))
+    return found
