@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import itertools
 import json
 import mimetypes
 import secrets
 import sys
-import urllib.error
 import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-TIMEOUT_SECONDS = 120.0
+from service.http_call import Refused, post, url_option
+
 # Pictures that are sent together: enough to fill a batch, few enough to be held in memory.
 FILES_TOGETHER = 32
 # Not in every system's table.
@@ -29,14 +27,7 @@ mimetypes.add_type("text/csv", ".csv")
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("model", metavar="MODEL[@VERSION]")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(allow_dash=True))
-@click.option(
-    "--url",
-    default="http://127.0.0.1:8000",
-    envvar="OVENBIRD_URL",
-    show_default=True,
-    show_envvar=True,
-    help="Where the service is.",
-)
+@url_option
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a file: its name, and the service's answer.")
 def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None:
     """Ask a running service about pictures, CSV rows, lines of text, or JSON.
@@ -53,13 +44,11 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
     .txt one text a line, .json {"inputs": rows}; otherwise by what the model takes. Pictures are sent together and
     run as one batch; a file that cannot be answered is named, and the others are answered all the same (exit code 1).
     """
-    if not url.startswith(("http://", "https://")):
-        raise click.UsageError(f"--url {url!r}: expected http://… or https://…")
-    address = _address(url, model)
+    path = _path(model)
     failed = 0
     for batch in _batches(files):
-        for name, outcome in _answers(address, batch):
-            if isinstance(outcome, _Refused):
+        for name, outcome in _answers(url, path, batch):
+            if isinstance(outcome, Refused):
                 click.echo(f"{name}: {outcome}", err=True)
                 failed += 1
             else:
@@ -71,14 +60,10 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
         raise click.ClickException(f"{failed} of {len(files)} files were not answered")
 
 
-class _Refused(Exception):
-    """The service did not answer with a prediction; says why."""
-
-
-def _address(url: str, model: str) -> str:
+def _path(model: str) -> str:
     name, _, version = model.partition("@")
     steps = [name] + (["versions", version] if version else []) + ["predict"]
-    return f"{url.rstrip('/')}/v2/models/{'/'.join(urllib.parse.quote(step, safe='') for step in steps)}"
+    return f"/v2/models/{'/'.join(urllib.parse.quote(step, safe='') for step in steps)}"
 
 
 def _batches(files: Sequence[str]) -> Iterator[list[str]]:
@@ -93,20 +78,20 @@ def _type_of(name: str) -> str:
     return mimetypes.guess_type(name)[0] or "application/octet-stream"
 
 
-def _answers(address: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | _Refused]]:
+def _answers(url: str, path: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | Refused]]:
     """Ask about files together; if that is refused, about each alone, so that the bad ones are known."""
     bodies: dict[str, bytes] = {}
-    unread: dict[str, _Refused] = {}
+    unread: dict[str, Refused] = {}
     for name in names:
         try:
             bodies[name] = _read(name)
         except OSError as error:
-            unread[name] = _Refused(error.strerror or str(error))
+            unread[name] = Refused(error.strerror or str(error))
     together: list[dict[str, Any]] | None = None
     readable = [name for name in names if name in bodies]
     if len(readable) > 1:
-        with contextlib.suppress(_Refused):
-            together = _one_each(_ask(address, *_form([(name, bodies[name]) for name in readable])))
+        with contextlib.suppress(Refused):
+            together = _one_each(_ask(url, path, *_form([(name, bodies[name]) for name in readable])))
     answers = iter(together or ())
     for name in names:
         if name in unread:
@@ -114,13 +99,13 @@ def _answers(address: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str
         elif together is not None:
             yield name, next(answers)
         else:
-            yield name, _alone(address, name, bodies[name])
+            yield name, _alone(url, path, name, bodies[name])
 
 
-def _alone(address: str, name: str, body: bytes) -> dict[str, Any] | _Refused:
+def _alone(url: str, path: str, name: str, body: bytes) -> dict[str, Any] | Refused:
     try:
-        return _ask(address, body, _type_of(name))
-    except _Refused as error:
+        return _ask(url, path, body, _type_of(name))
+    except Refused as error:
         return error
 
 
@@ -147,24 +132,9 @@ def _one_each(answer: dict[str, Any]) -> list[dict[str, Any]]:
     return [answer | {"predictions": [prediction]} for prediction in answer["predictions"]]
 
 
-def _ask(address: str, body: bytes, content_type: str) -> dict[str, Any]:
-    request = urllib.request.Request(address, body, {"Content-Type": content_type})  # noqa: S310  (checked before)
-    try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            answer: dict[str, Any] = json.loads(response.read())
-            return answer
-    except urllib.error.HTTPError as error:
-        raise _Refused(_reason(error)) from None
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        raise click.ClickException(f"no answer from {address}: {reason}; is `ovenbird serve` running there?") from None
-
-
-def _reason(error: urllib.error.HTTPError) -> str:
-    try:
-        return str(json.loads(error.read())["error"])
-    except (ValueError, KeyError, TypeError):
-        return f"HTTP {error.code} {error.reason}"
+def _ask(url: str, path: str, body: bytes, content_type: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(post(url, path, body, content_type))
+    return answer
 
 
 def _readable(name: str, answer: dict[str, Any]) -> str:
