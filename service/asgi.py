@@ -24,6 +24,7 @@ from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import CONTENT_TYPE
 from service.tensors import bytes_of
 from service.web import health, inference, problems
+from service.web.dialects import Target, find_target, seconds_for
 from service.web.wire import Answer, Wire
 
 Scope = dict[str, Any]
@@ -94,7 +95,9 @@ class Front:
 
     async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
-        settings, target, wire = self._parts.settings, infer_target(path), Wire.from_headers(headers)
+        settings, target, wire = self._parts.settings, find_target(path), Wire.from_headers(headers)
+        if target is not None:
+            wire = target.wire(wire)
         limit = wire.limit(settings) if target else settings.max_binary_bytes
         announced = announced_length(headers)
         await self._bodies.refuse_too_large(headers, receive, announced=announced, limit=limit)
@@ -102,24 +105,24 @@ class Front:
         try:
             body = await self._bodies.read(receive, limit=limit)
             if target:
-                answer, model = await self._infer(*target, wire, body)
+                answer, model = await self._infer(target, wire, body)
                 await _answer(send, answer.body, headers=_as_bytes((*answer.headers, *model.identity)))
             else:
                 await self._flask(scope, _replay(body, receive), send)
         finally:
             self._bodies.release(announced)
 
-    async def _infer(self, name: str, version: str | None, wire: Wire, body: bytes) -> tuple[Answer, LiveModel]:
+    async def _infer(self, target: Target, wire: Wire, body: bytes) -> tuple[Answer, LiveModel]:
         found, started, model = self._parts, time.monotonic(), None
         try:
-            model = found.repository.get(name, version)
-            asked = await _aside(len(body), wire.decode, body, model, found.settings)
-            timeout = inference.deadline(asked, found.settings)
+            model = found.repository.get(target.name, target.version, label=target.label)
+            asked = await _aside(len(body), target.dialect.read, wire, body, model, found.settings)
+            timeout = seconds_for(asked, found.settings)
             outputs = await model.predict(asked.inputs, timeout=timeout, priority=asked.priority)
-            answer = await _aside(bytes_of(outputs), wire.encode, asked, outputs, model)
+            answer = await _aside(bytes_of(outputs), target.dialect.write, wire, asked, outputs, model)
         except ServiceError as error:
             seconds = time.monotonic() - started
-            inference.count_failure(found, error, name, version, model=model, seconds=seconds)
+            inference.count_failure(found, error, target.name, target.version, model=model, seconds=seconds)
             raise
         model.metrics.answered(time.monotonic() - started)
         return answer, model
@@ -135,16 +138,6 @@ class Front:
         else:
             body = await self._bodies.read(receive, limit=self._parts.settings.max_json_bytes)
             await self._flask(scope, _replay(body, receive), send)
-
-
-def infer_target(path: str) -> tuple[str, str | None] | None:
-    """Find model and version in the path of an inference request; None for any other path."""
-    steps = path.split("/")
-    if len(steps) == 5 and steps[1] == "v2" and steps[2] == "models" and steps[4] == "infer":
-        return steps[3], None
-    if len(steps) == 7 and steps[1:3] == ["v2", "models"] and steps[4] == "versions" and steps[6] == "infer":
-        return steps[3], steps[5]
-    return None
 
 
 async def _aside(size: int, work: Callable[..., Result], *arguments: Any) -> Result:

@@ -313,6 +313,11 @@ def _rows_of_all(outputs: Arrays) -> int:
     return int(next(iter(shapes.values()))[0])
 
 
+def is_version(text: str) -> bool:
+    """Tell whether this can be a version: a whole number that 64 bits hold."""
+    return text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63
+
+
 def output_of_kind(model: Described, kind: OutputKind) -> OutputSpec:
     """Find the output that answers classify ("probabilities") or regress ("value").
 

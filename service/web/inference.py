@@ -8,12 +8,11 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from service.codec import media
-from service.codec.oip import InferenceRequest
 from service.errors import BodyTooLarge, NotFound, ServiceError
 from service.live_model import LiveModel
-from service.settings import Settings
 from service.telemetry.logs import LOGGER
 from service.tensors import Arrays
+from service.web.dialects import V2, Target, seconds_for
 from service.web.parts import Parts, parts
 from service.web.wire import Answer, Wire
 
@@ -27,15 +26,20 @@ DISCARD_BYTES = 64 * 2**20
 @blueprint.post("/v2/models/<name>/versions/<version>/infer")
 def infer(name: str, version: str | None = None) -> Response:
     """Answer an inference request of the Open Inference Protocol V2."""
-    settings, wire = parts().settings, request_wire()
+    return ask_model(Target(V2, name, version))
+
+
+def ask_model(target: Target) -> Response:
+    """Answer an inference request, in any dialect."""
+    settings, wire = parts().settings, target.wire(request_wire())
     body = request_body(wire.limit(settings))
 
     def answer(model: LiveModel) -> Answer:
-        asked = wire.decode(body, model, settings)
-        outputs = run_model(model, asked.inputs, timeout=deadline(asked, settings), priority=asked.priority)
-        return wire.encode(asked, outputs, model)
+        asked = target.dialect.read(wire, body, model, settings)
+        outputs = run_model(model, asked.inputs, timeout=seconds_for(asked, settings), priority=asked.priority)
+        return target.dialect.write(wire, asked, outputs, model)
 
-    return counted(name, version, answer)
+    return counted(target.name, target.version, answer, label=target.label)
 
 
 @blueprint.post("/v2/models/<name>/predict")
@@ -63,11 +67,6 @@ def predict(name: str, version: str | None = None) -> Response:
         return wire.compressed(Answer(encoded))
 
     return counted(name, version, answer)
-
-
-def deadline(asked: InferenceRequest, settings: Settings) -> float:
-    """Return how many seconds a request may take: its own `timeout`, but never more than the service allows."""
-    return min(asked.timeout or settings.request_timeout, settings.request_timeout)
 
 
 def count_failure(

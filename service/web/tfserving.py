@@ -7,8 +7,7 @@ protocol". The two give `GET /v1/models/M` different meanings: one body holds th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -18,13 +17,12 @@ from werkzeug.routing import BaseConverter
 
 from service.codec import tfserving
 from service.errors import BadRequest, UnknownModel, UnknownVersion
-from service.live_model import LiveModel
 from service.repository import VersionStatus
-from service.tensors import Arrays, TensorSpec
-from service.web.inference import counted, request_body, request_wire, run_model
+from service.tensors import TensorSpec
+from service.web.dialects import V1, Target
+from service.web.inference import ask_model
 from service.web.parts import parts
 from service.web.problems import JSON
-from service.web.wire import Answer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -70,45 +68,10 @@ STATES = {"LOADING": "LOADING", "READY": "AVAILABLE", "UNLOADING": "UNLOADING", 
 @blueprint.post("/v1/models/<name>/labels/<label>:<verb>")
 def ask(name: str, verb: str, version: str | None = None, label: str | None = None) -> Response:
     """Answer a predict, classify or regress request."""
-    if verb not in ANSWERS:
-        raise BadRequest(f"a model is asked to :{', :'.join(ANSWERS)}, and not to :{verb}")
+    if verb not in V1:
+        raise BadRequest(f"a model is asked to :{', :'.join(V1)}, and not to :{verb}")
     _check_version(version)
-    # These bodies are JSON, whatever a header says of binary tensors.
-    settings, wire = parts().settings, replace(request_wire(), header_length=None)
-    body = request_body(wire.limit(settings))
-
-    def answer(model: LiveModel) -> Answer:
-        return wire.compressed(Answer(ANSWERS[verb](wire.plain(body, settings), model)))
-
-    return counted(name, version, answer, label=label)
-
-
-def _predict(body: bytes, model: LiveModel) -> bytes:
-    asked = tfserving.decode_predict(body, model.signature, model.description)
-    return tfserving.encode_predict(_run(model, asked.inputs), model.signature, by_rows=asked.by_rows)
-
-
-def _classify(body: bytes, model: LiveModel) -> bytes:
-    output = tfserving.output_of_kind(model.description, "probabilities")
-    outputs = _run(model, tfserving.decode_examples(body, model.signature, model.description))
-    return tfserving.encode_classes(outputs[output.name], output.labels)
-
-
-def _regress(body: bytes, model: LiveModel) -> bytes:
-    output = tfserving.output_of_kind(model.description, "value")
-    outputs = _run(model, tfserving.decode_examples(body, model.signature, model.description))
-    return tfserving.encode_values(outputs[output.name], output.name)
-
-
-def _run(model: LiveModel, inputs: Arrays) -> Arrays:
-    return run_model(model, inputs, timeout=parts().settings.request_timeout)
-
-
-ANSWERS: dict[str, Callable[[bytes, LiveModel], bytes]] = {
-    "classify": _classify,
-    "predict": _predict,
-    "regress": _regress,
-}
+    return ask_model(Target(V1[verb], name, version, label))
 
 
 @blueprint.get("/v1/models")
@@ -192,7 +155,7 @@ def _tensors(specs: Iterable[TensorSpec]) -> dict[str, Any]:
 
 def _check_version(version: str | None) -> None:
     """Raise `BadRequest` for a version that is no number, or one that TensorFlow Serving's 64 bits do not hold."""
-    if version is not None and (re.fullmatch("[0-9]{1,19}", version) is None or int(version) >= 2**63):
+    if version is not None and not tfserving.is_version(version):
         raise BadRequest(f"versions/{version}: expected a whole number below 2**63")
 
 
