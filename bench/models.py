@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ def dense(widths: list[int], path: Path) -> Path:
     """Write dense layers with ReLU and a softmax at the end: x FP32 [N, widths[0]] → y FP32 [N, widths[-1]]."""
     random = np.random.default_rng(0)
     nodes, weights, source = [], [], "x"
-    for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
         kernel = (random.standard_normal((fan_in, fan_out)) / fan_in**0.5).astype(np.float32)
         weights += [
             numpy_helper.from_array(kernel, f"kernel{index}"),
@@ -36,7 +37,7 @@ def dense(widths: list[int], path: Path) -> Path:
 
 
 def store(folder: Path) -> Path:
-    """Make a store with both networks, as ONNX files without a manifest: `small` 784-128-10, `large` 784-1024-1024-10."""
+    """Make a store of ONNX files without a manifest: `small` 784-128-10, `large` 784-1024-1024-10."""
     dense([784, 128, 10], folder / "small" / "1" / "model.onnx")
     dense([784, 1024, 1024, 10], folder / "large" / "1" / "model.onnx")
     return folder
