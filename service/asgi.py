@@ -7,17 +7,20 @@ the lifespan's start-up, in the worker, after the fork: a worker never accepts a
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from a2wsgi import WSGIMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from model_store import StoreError
 from service.app import build_parts, create_app, start, stop
 from service.body import BodyReader, ClientLeft, Headers, Message, Receive, announced_length
 from service.errors import BodyTooLarge, ServiceError
+from service.express import ExpressLane
 from service.live_model import LiveModel
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
@@ -25,16 +28,13 @@ from service.telemetry.metrics import CONTENT_TYPE
 from service.tensors import bytes_of
 from service.web import health, inference, problems
 from service.web.dialects import Target, find_target, seconds_for
-from service.web.wire import Answer, Wire
+from service.web.wire import ASIDE_BYTES, Answer, Wire
 
 Scope = dict[str, Any]
 Send = Callable[[Message], Awaitable[None]]
 Result = TypeVar("Result")
 
 JSON_HEADERS: Headers = [(b"content-type", problems.JSON.encode())]
-
-# Bodies and outputs of more bytes are read and written in a thread: unpacking 100 MB takes seconds.
-ASIDE_BYTES = 2**20
 
 # Threads for what Flask answers: metadata, pages, the friendly route.
 WSGI_THREADS = 8
@@ -47,7 +47,11 @@ class Front:
         self._parts = build_parts(settings)
         self._bodies = BodyReader(seconds=settings.body_timeout, budget=4 * settings.max_binary_bytes)
         app: Any = create_app(served=self._parts)
-        self._flask: Any = WSGIMiddleware(app, workers=WSGI_THREADS)
+        # Behind a proxy, pages name the address that the proxy was asked at; inference names none.
+        trusted = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+        flask: Any = WSGIMiddleware(app, workers=WSGI_THREADS)
+        self._flask: Any = ProxyHeadersMiddleware(flask, trusted)
+        self.express = ExpressLane(self._parts, self._bodies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or run the lifespan."""

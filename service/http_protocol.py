@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import ClassVar
+from functools import lru_cache
+from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.express import ExpressLane, ExpressRequest
 
 MAX_HEADER_BYTES = 64 * 2**10
 LAST_CALL_SECONDS = 0.5
@@ -28,6 +31,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     header_seconds: ClassVar[float] = 30.0
 
+    # uvicorn's own kind, or one of the express lane's.
+    cycle: Any
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        """Take the express lane from the application, if it has one."""
+        super().__init__(*arguments, **options)
+        self._lane: ExpressLane | None = getattr(self.app, "express", None)
+        self._express: ExpressRequest | None = None
+
     _header_bytes = 0
     _in_headers = False
     _in_body = False
@@ -37,6 +49,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; refuse headers that are too large, and give those that are incomplete a deadline."""
         super().data_received(data if self._in_body else without_upgrade(data))
+        if self._express is not None and not self._express.whole:
+            self._express.wait_for_rest()
         if self._in_headers and not self.transport.is_closing():
             self._header_bytes += len(data)
             if self._header_bytes > MAX_HEADER_BYTES:
@@ -55,14 +69,43 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._in_body = True
         self._cancel_header_timer()
-        super().on_headers_complete()
+        if not self._goes_express():
+            super().on_headers_complete()
         if self._stopping and self.cycle is not None:
             self.cycle.keep_alive = False
+
+    def _goes_express(self) -> bool:
+        """Take a request into the express lane if it is one for it, and the connection is free."""
+        lane, cycle = self._lane, self.cycle
+        free = (cycle is None or cycle.response_complete) and not self.flow.write_paused
+        if lane is None or not free or self.parser.get_method() != b"POST":
+            return False
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0"
+        self._express = lane.enter(self, keep_alive=keep_alive)
+        if self._express is None:
+            return False
+        # uvicorn's own part of this class sees a request that is going on, and queues what follows it.
+        self.cycle = self._express
+        return True
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a request's body."""
+        if self._express is not None and self.cycle is self._express:
+            self._express.feed(body)
+        else:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Note that the next bytes are another request's."""
         self._in_body = False
-        super().on_message_complete()
+        if self._express is None or self.cycle is not self._express:
+            super().on_message_complete()
+        elif not self._express.response_complete:
+            self._express.run()
+
+    def default_head(self) -> bytes:
+        """Write the header lines of every response, the date among them; uvicorn renews them each second."""
+        return _default_head(tuple(self.server_state.default_headers))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""
@@ -95,6 +138,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self.transport.write(head % (status, len(body)) + body)
         self.transport.close()
+
+
+@lru_cache(maxsize=2)
+def _default_head(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 def without_upgrade(data: bytes) -> bytes:

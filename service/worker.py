@@ -25,6 +25,8 @@ class Worker(UvicornWorker):  # type: ignore[misc]
         "lifespan": "on",
         "ws": "none",
         "server_header": False,
+        # What is behind Flask reads them; inference does without.
+        "proxy_headers": False,
         "access_log": False,
         "timeout_graceful_shutdown": int(Settings.from_env().graceful_timeout) or 1,
     }

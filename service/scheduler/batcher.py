@@ -136,13 +136,17 @@ class Batcher:
             DeadlineExceeded: it waited too long; it was not run, or its result came too late.
             ServiceError: what `run` raised for this request.
         """
+        return await self.ask(inputs, timeout=timeout, priority=priority)
+
+    def ask(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> asyncio.Future[Outputs]:
+        """Do as `submit`, without waiting: cancelling the future that is returned abandons the request."""
         rows = rows_of(inputs) if self._batched else 1
         size = bytes_of(inputs)
         self._check_room(rows, size)
         now = self._clock()
         if rows <= self._limits.max_batch_size or not self._batched:
-            return await self._enqueue(inputs, rows, size, now, now + timeout, priority)
-        return await self._submit_in_pieces(inputs, rows, now, now + timeout, priority)
+            return self._enqueue(inputs, rows, size, now, now + timeout, priority)
+        return asyncio.ensure_future(self._submit_in_pieces(inputs, rows, now, now + timeout, priority))
 
     async def _submit_in_pieces(self, inputs: Arrays, rows: int, now: float, deadline: float, priority: int) -> Outputs:
         answers = []

@@ -13,6 +13,9 @@ from service.settings import Settings
 from service.tensors import Arrays
 from service.web.problems import JSON
 
+# Bodies and outputs of more bytes are read and written in a thread: unpacking 100 MB takes seconds.
+ASIDE_BYTES = 2**20
+
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
 

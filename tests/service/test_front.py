@@ -246,3 +246,96 @@ def test_head_and_query_strings_are_understood(front: RunningService) -> None:
     assert httpx.head(f"{front.url}/v2/health/ready").status_code == 200
     assert httpx.get(f"{front.url}/v2/health/ready?verbose=1").status_code == 200
     assert httpx.post(f"{front.url}{INFER}?x=1", json=affine_body([1, 2, 3])).status_code == 200
+
+
+# The express lane: what goes by it and what does not must not be told apart from outside ----------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(BODY, id="good"),
+        pytest.param(b"{", id="not-json"),
+        pytest.param(json.dumps(affine_body([1, 2])).encode(), id="wrong-tensor"),
+        pytest.param(b"", id="empty"),
+    ],
+)
+@pytest.mark.parametrize("path", [INFER, "/v1/models/double:predict", "/v2/models/nobody/infer"])
+def test_both_ways_give_the_same_answer(front: RunningService, path: str, body: bytes) -> None:
+    chunked = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunked += (b"%x\r\n%b\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+    with connected(front) as connection:
+        answers = []
+        for request in (post(path, body), chunked):
+            connection.sendall(request)
+            status, headers, content = read_answer(connection)
+            answers.append((status, {name: value for name, value in headers.items() if name != "date"}, content))
+
+    assert answers[0] == answers[1]
+
+
+def test_a_body_that_comes_in_pieces_is_put_together(front: RunningService) -> None:
+    with connected(front) as connection:
+        request = post(INFER, BODY)
+        for start in range(0, len(request), 37):
+            connection.sendall(request[start : start + 37])
+            time.sleep(0.002)
+
+        status, _, content = read_answer(connection)
+
+    assert (status, json.loads(content)["outputs"][0]["data"]) == (200, [2.0, 4.0, 6.0])
+
+
+def test_requests_of_every_kind_sent_at_once_are_answered_in_order(front: RunningService) -> None:
+    slow = "/v2/models/slow/infer"
+    with connected(front) as connection:
+        connection.sendall(
+            post(slow, BODY) + b"GET /v2/models/double/ready HTTP/1.1\r\nHost: x\r\n\r\n" + post(INFER, BODY)
+            + post(INFER, b"{") + post(slow, BODY) + b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"
+        )  # fmt: skip
+        answers = [read_one(connection) for _ in range(6)]
+
+    assert [status for status, _ in answers] == [200, 200, 200, 400, 200, 200]
+    names = [content.get("model_name") or content.get("name") or "error" for _, content in answers]
+    assert names == ["slow", "double", "double", "error", "slow", "ovenbird"]
+
+
+def read_one(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Read exactly one response, byte by byte in its head, so that the next one is left where it is."""
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += connection.recv(1)
+    length = next(int(line[15:]) for line in head.decode().split("\r\n") if line.startswith("content-length:"))
+    content = b""
+    while len(content) < length:
+        content += connection.recv(length - len(content))
+    return int(head.split()[1]), json.loads(content)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_a_client_that_wants_the_connection_closed_gets_it_closed(front: RunningService, version: str) -> None:
+    request = post(INFER, BODY, extra="Connection: close\r\n" if version == "1.1" else "")
+    with connected(front) as connection:
+        connection.sendall(request.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
+        status, headers, _ = read_answer(connection)
+
+        assert (status, headers["connection"]) == (200, "close")
+        assert connection.recv(1) == b""
+
+
+def test_rows_that_nobody_waits_for_any_more_are_not_computed(tiny_store: Path) -> None:
+    with running(tiny_store, max_batch_size=1, load_timeout=60) as service:
+
+        def count(field: str) -> int:
+            (stats,) = httpx.get(f"{service.url}/v2/models/slow/stats").json()["model_stats"]
+            return int(stats[field])
+
+        before = count("inference_count")
+        with ExitStack() as stack:
+            for _ in range(60):
+                connection = stack.enter_context(connected(service))
+                connection.sendall(post("/v2/models/slow/infer", BODY))
+        # All have left; what is still computed is at most what had begun.
+        httpx.post(f"{service.url}/v2/models/slow/infer", json=affine_body([1, 2, 3]))
+
+        assert count("inference_count") - before < 50
