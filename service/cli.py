@@ -105,8 +105,8 @@ def _check_before_start(settings: Settings) -> None:
         if settings.control != "poll":
             raise click.ClickException(f"store {location!r}: no such folder")
         click.echo(f"store {location!r} is not there yet; what is published into it will be served", err=True)
-    _check_address(settings)
     _check_provider_and_models(settings, location)
+    _check_address(settings)
 
 
 def _check_provider_and_models(settings: Settings, location: str) -> None:

@@ -48,9 +48,9 @@ def headers_of(error: errors.ServiceError) -> dict[str, str]:
 
 
 def _http_status(error: HTTPException) -> int:
-    # TensorFlow Serving answers 400 to whatever it cannot read below /v1/: another path, another method.
+    # TensorFlow Serving answers 400 to a path below /v1/ that it cannot read.
     below_v1 = request.path.lower().startswith("/v1/")
-    return 400 if below_v1 and error.code in (404, 405) else error.code or 500
+    return 400 if below_v1 and error.code == 404 else error.code or 500
 
 
 def _http_message(error: HTTPException) -> str:

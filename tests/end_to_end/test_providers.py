@@ -43,7 +43,7 @@ def test_a_fallback_that_was_allowed_is_said_in_metadata_log_metric_and_page(sto
     with running(store, provider="cuda,cpu") as service:
         said, log = properties(service), service.log()
         fell_back = service.metric("ovenbird_provider_fallback", model="double", version="1")
-        page = httpx.get(service.url).text
+        page = httpx.get(service.url, headers={"Accept": "text/html"}).text
         answer = doubled(service)
 
     assert said == {"provider": CPU, "providers": CPU, "provider_asked": CUDA}

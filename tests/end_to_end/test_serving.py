@@ -225,7 +225,7 @@ def test_bad_versions_are_seen_in_the_index_the_log_and_by_store_verify(store: P
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        pytest.param({"provider": "cuda"}, "provider 'cuda' is not in this build of onnxruntime", id="provider"),
+        pytest.param({"provider": "cuda"}, "CUDAExecutionProvider: not in this build of onnxruntime", id="provider"),
         pytest.param(
             {"control": "explicit", "load": "nope"}, "unknown model 'nope'; there is: double, slow", id="model"
         ),

@@ -316,12 +316,12 @@ def test_looking_at_what_does_not_exist_is_404(client: httpx.Client, path: str, 
         pytest.param("POST", "/v1/models", "GET", id="post-models"),
     ],
 )
-def test_a_wrong_method_is_400_as_tensorflow_serving_has_it_and_names_the_right_one(
+def test_a_wrong_method_is_405_and_names_the_right_one(
     client: httpx.Client, method: str, path: str, allowed: str
 ) -> None:
     answer = client.request(method, path)
 
-    assert answer.status_code == 400
+    assert answer.status_code == 405
     assert allowed in answer.headers["allow"]
     error = answer.json()["error"]
     assert error.startswith(f"{method} is not allowed at {path}, only ")
