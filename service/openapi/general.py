@@ -108,8 +108,8 @@ def _models() -> dict[str, Any]:
 
 
 def _v1() -> dict[str, Any]:
-    status = operation(V1, "The state of a model's versions", content(reference("V1Status")), statuses=(404, 405))
-    metadata = operation(V1, "Inputs and outputs", content(reference("V1Metadata")), statuses=(404, 503))
+    status = operation(V1, "The state of a model's versions", content(reference("V1Status")), statuses=(400, 404, 405))
+    metadata = operation(V1, "Inputs and outputs", content(reference("V1Metadata")), statuses=(400, 404, 503))
     found = at("/v1/models", get=operation(V1, "The models that are served", content(reference("V1Models"))))
     found |= also_for_versions("/v1/models/{name}", labels=True, get=status)
     found |= also_for_versions("/v1/models/{name}/metadata", labels=True, get=metadata)
@@ -157,8 +157,12 @@ def _repository() -> dict[str, Any]:
 
 def _pages() -> dict[str, Any]:
     page = content({"type": "string"}, media_type="text/html")
+    alive = content(record(("status",), status={"const": "alive"}))
     return (
-        at("/", get=operation(PAGES, "What is served", page))
+        at(
+            "/",
+            get=operation(PAGES, "What is served, to be read; for programs, that the service is alive", page | alive),
+        )
         | at("/docs", get=operation(PAGES, "This description, to be read", page))
         | at("/openapi.json", get=operation(PAGES, "This description", content({"type": "object"}, media_type=JSON)))
     )

@@ -46,10 +46,10 @@ _REQUEST_PARAMETERS = record(
     priority=COUNT | {"description": "1 is the highest, 0 the default"},
     timeout=COUNT | {"description": "in microseconds; never longer than the service allows"},
     binary_data_output=YES_OR_NO,
-)
+) | {"type": ["object", "null"]}
 _OUTPUT_PARAMETERS = record(
     classification=COUNT | {"description": "only so many best entries, as value:index:label"}, binary_data=YES_OR_NO
-)
+) | {"type": ["object", "null"]}
 
 _PREDICTION: Schema = {
     "type": "object",
