@@ -74,13 +74,14 @@ class ExpressLane:
             self.bodies.reserve(length)
         except QueueFull:
             return None
-        wire = target.wire(Wire(header_length, "", accept_encoding))
+        wire = target.wire(Wire.of(header_length, "", accept_encoding))
         return ExpressRequest(self, connection, target, wire, length, keep_alive=keep_alive)
 
 
-@lru_cache(maxsize=4096)
 def _target(url: bytes) -> Target | None:
-    return None if b"%" in url or b"?" in url or b"#" in url or not url.isascii() else find_target(url.decode())
+    if b"%" in url or b"?" in url or b"#" in url or not url.isascii():
+        return None
+    return find_target(url.decode("ascii"))
 
 
 class _NoEvent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -78,7 +79,15 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     rows_are_independent: bool = True
 
-    @property
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Signatures are keys of caches on the hot path.
+        return hash((self.inputs, self.outputs, self.rows_are_independent))
+
+    @cached_property
     def batched(self) -> bool:
         """Whether rows of several requests may run together: every tensor's first dimension is the batch."""
         return self.rows_are_independent and all(
@@ -91,6 +100,11 @@ class Signature:
         return all(
             spec.datatype != "BYTES" and all(size is not None for size in spec.shape[1:]) for spec in self.inputs
         )
+
+    @cached_property
+    def output_datatypes(self) -> dict[str, str]:
+        """Output name → its datatype."""
+        return {spec.name: spec.datatype for spec in self.outputs}
 
     def check(self, inputs: Arrays) -> None:
         """Raise `WrongTensor` unless these are exactly the model's inputs, in fitting shapes."""

@@ -54,6 +54,11 @@ def _holds_booleans(data: list[Any], dimensions: int) -> bool:
     return bool in set(map(type, values))
 
 
+def tensor_from_array(found: Array, spec: TensorSpec) -> Array:
+    """Make an array of the input's datatype from one that `codec.numbers` has read; raises as `tensor_from_json`."""
+    return _cast(found, NUMPY_DTYPES[spec.datatype], spec)
+
+
 def _whole_numbers(data: list[Any]) -> Array | None:
     """Read whole numbers on both sides of 2**63, of which NumPy makes fractions, as they are; None for others."""
     numbers = np.array(data, dtype=object)

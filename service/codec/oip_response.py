@@ -6,8 +6,9 @@ protocol extensions "binary tensor data" and "classification".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,10 @@ from service.tensors import Array, Arrays, Signature
 
 Labels = Mapping[str, tuple[str, ...]]
 """Output name → names of the entries of its last dimension."""
+
+
+_Entry = tuple[str, str, tuple[int, ...], int | None, Any]
+"""An output's name, datatype and shape; its bytes behind the header, or None and what stands in the JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +49,41 @@ def encode_response(
     Raises:
         UnrepresentableOutput: a JSON output holds NaN or Infinity, or has a datatype that JSON cannot carry.
     """
-    response: dict[str, Any] = {"model_name": model_name, "model_version": str(model_version)}
-    if request.id is not None:
-        response["id"] = request.id
-    datatypes = {spec.name: spec.datatype for spec in signature.outputs}
+    model = (model_name, model_version, request.id)
     blobs: list[bytes | memoryview] = []
-    entries: list[dict[str, Any]] = []
-    response["outputs"] = entries
+    entries: list[_Entry] = []
     for asked in request.outputs:
-        array, datatype = outputs[asked.name], datatypes[asked.name]
+        array, datatype = outputs[asked.name], signature.output_datatypes[asked.name]
         if asked.classes:
             array, datatype = classified(array, asked, labels.get(asked.name)), "BYTES"
-        entry: dict[str, Any] = {"name": asked.name, "datatype": datatype, "shape": list(array.shape)}
         if asked.binary:
             blobs.append(tensor_to_bytes(array))
-            entry["parameters"] = {"binary_data_size": len(blobs[-1])}
+            entries.append((asked.name, datatype, array.shape, len(blobs[-1]), None))
         else:
-            entry["data"] = _json_data(asked.name, datatype, array)
-        entries.append(entry)
-    header = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
-    return EncodedResponse(b"".join((header, *blobs)), len(header)) if blobs else EncodedResponse(header)
+            entries.append((asked.name, datatype, array.shape, None, _json_data(asked.name, datatype, array)))
+    if len(blobs) < len(entries):
+        header = _header(model, entries)
+        return EncodedResponse(b"".join((header, *blobs)), len(header)) if blobs else EncodedResponse(header)
+    # An id makes each header another one, and may be long.
+    header = _header(model, entries) if request.id is not None else _binary_header(model, tuple(entries))
+    return EncodedResponse(b"".join((header, *blobs)), len(header))
+
+
+def _header(model: tuple[str, int, str | None], entries: Iterable[_Entry]) -> bytes:
+    name, version, identifier = model
+    response: dict[str, Any] = {"model_name": name, "model_version": str(version)}
+    if identifier is not None:
+        response["id"] = identifier
+    response["outputs"] = [
+        {"name": output, "datatype": datatype, "shape": shape}
+        | ({"data": data} if size is None else {"parameters": {"binary_data_size": size}})
+        for output, datatype, shape, size, data in entries
+    ]
+    return orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+# Where all outputs are binary, answers of one shape begin alike.
+_binary_header = lru_cache(maxsize=4096)(_header)
 
 
 def classified(array: Array, asked: RequestedOutput, labels: tuple[str, ...] | None) -> Array:

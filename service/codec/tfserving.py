@@ -21,8 +21,9 @@ import orjson
 
 from model_store.manifest import ImageFormat, InputSpec, OutputKind, OutputSpec
 from service.codec.binary import utf8
-from service.codec.json_tensors import tensor_from_json
+from service.codec.json_tensors import tensor_from_array, tensor_from_json
 from service.codec.media import Described
+from service.codec.numbers import parse_with_arrays, v1_reader
 from service.codec.pictures import picture
 from service.errors import BadRequest, MalformedBody, UnrepresentableOutput, WrongTensor
 from service.tensors import Array, Arrays, Signature, TensorSpec
@@ -50,11 +51,17 @@ def decode_predict(body: bytes, signature: Signature, model: Described) -> Predi
         MalformedBody: not such a request; the message names the field.
         WrongTensor: a value does not fit the model; the message names the input.
     """
-    message = _message(body)
+    read = parse_with_arrays(body, v1_reader(signature))
+    message = _message(body) if read is None else _with_known_signature(read)
     by_rows = "instances" in message
     if by_rows == ("inputs" in message):
         received = "both" if by_rows else "neither"
         raise MalformedBody(f'expected either "instances" (rows) or "inputs" (columns), received {received}')
+    if read is not None:
+        (spec,) = signature.inputs
+        inputs = {spec.name: tensor_from_array(read["instances" if by_rows else "inputs"], spec)}
+        signature.check(inputs)
+        return PredictRequest(inputs, by_rows)
     columns = _from_rows(message["instances"], signature) if by_rows else _from_columns(message["inputs"], signature)
     images = _images(model)
     inputs = {spec.name: _tensor(columns[spec.name], spec, images.get(spec.name)) for spec in signature.inputs}
@@ -90,7 +97,10 @@ def decode_examples(body: bytes, signature: Signature, model: Described) -> dict
 
 
 def _message(body: bytes) -> dict[str, Any]:
-    message = _object(_parse(body), "the body")
+    return _with_known_signature(_object(_parse(body), "the body"))
+
+
+def _with_known_signature(message: dict[str, Any]) -> dict[str, Any]:
     name = message.get("signature_name", SIGNATURE)
     # TensorFlow Serving, too, takes an empty name for the default.
     if name not in ("", SIGNATURE):

@@ -112,9 +112,17 @@ class Target:
         return wire if self.dialect.binary or wire.header_length is None else replace(wire, header_length=None)
 
 
-@lru_cache(maxsize=4096)
+# Names, versions and labels are shorter by far.
+MAX_PATH = 512
+
+
 def find_target(path: str) -> Target | None:
     """Find what a path asks; None for any other path, and for one that Flask refuses with a reason."""
+    return _find_target(path) if len(path) <= MAX_PATH else None
+
+
+@lru_cache(maxsize=1024)
+def _find_target(path: str) -> Target | None:
     steps = path.split("/")
     if len(steps) < 4 or steps[0] or steps[2].lower() != "models" or not steps[3]:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from service.codec import compression
 from service.codec.oip import InferenceRequest, decode_request
@@ -36,6 +37,12 @@ class Wire:
     content_encoding: str = ""
     accept_encoding: str = ""
 
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(header_length: str | None, content_encoding: str, accept_encoding: str) -> Wire:
+        """Make one, or take the one that was made of the same headers before."""
+        return Wire(header_length, content_encoding, accept_encoding)
+
     @classmethod
     def from_headers(cls, headers: Iterable[tuple[bytes, bytes]]) -> Wire:
         """Read the headers of an ASGI request (names in lower case)."""
@@ -47,7 +54,7 @@ class Wire:
                 content_encoding = value.decode("latin-1")
             elif name == b"accept-encoding":
                 accept_encoding = value.decode("latin-1")
-        return cls(header_length, content_encoding, accept_encoding)
+        return cls.of(header_length, content_encoding, accept_encoding)
 
     def limit(self, settings: Settings) -> int:
         """Return the largest body that is read, in bytes, as sent and as decompressed."""
