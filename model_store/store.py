@@ -78,6 +78,8 @@ class StoredVersion:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest, read and validated on first use; raises `InvalidManifest`."""
+        if not (self.path / MANIFEST_FILE).exists() and not self.onnx_path.exists():
+            raise InvalidManifest(self.path, [f"there is no {MODEL_FILE}"])
         return Manifest.read(self.path)
 
     def golden(self) -> Golden:

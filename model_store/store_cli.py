@@ -12,7 +12,7 @@ import click
 
 from model_store.entry_points import PartsGroup
 from model_store.errors import StoreError
-from model_store.manifest import InputSpec, Manifest, OutputSpec
+from model_store.manifest import InputSpec, Manifest, OutputSpec, sha256_of
 from model_store.steering_cli import label, policy, rollback
 from model_store.store import LATEST, Check, Store, StoredVersion
 from model_store.store_options import fail_in_one_line, open_store, store_option
@@ -55,7 +55,7 @@ def list_models(store_location: str | None, as_json: bool) -> None:
     """
     opened = open_store(store_location, announce=not as_json)
     rows = [
-        _row(stored) | {"serving": role(opened, stored)}
+        _row(stored) | {"chosen": role(opened, stored)}
         for stored in fail_in_one_line(lambda: list(opened.all_versions()))
     ]
     if as_json:
@@ -63,7 +63,7 @@ def list_models(store_location: str | None, as_json: bool) -> None:
     elif not rows:
         click.echo("the store is empty; publish a model with `ovenbird train`")
     else:
-        columns = ("model", "version", "serving", "recipe", "dataset", "quality", "size_kb", "digest", "problem")
+        columns = ("model", "version", "chosen", "recipe", "dataset", "quality", "size_kb", "digest", "problem")
         click.echo(_table(rows, columns))
 
 
@@ -82,6 +82,9 @@ def show(model: str, store_location: str | None, as_json: bool) -> None:
     name, _, version = model.partition("@")
     opened = open_store(store_location, announce=not as_json)
     stored = fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
+    if stored.is_bare and not as_json:
+        click.echo(_bare_description(stored, fail_in_one_line(lambda: role(opened, stored))))
+        return
     manifest = fail_in_one_line(lambda: stored.manifest)
     if as_json:
         click.echo(manifest.to_json(), nl=False)
@@ -146,6 +149,9 @@ def _installed_checks() -> tuple[dict[str, Check], dict[str, str]]:
 
 def _row(stored: StoredVersion) -> dict[str, Any]:
     row: dict[str, Any] = {"model": stored.model, "version": stored.version}
+    if stored.is_bare:
+        size, digest = _size(stored.path) // 1000, sha256_of(stored.onnx_path)[:12]
+        return row | {"recipe": "no manifest", "size_kb": size, "digest": digest}
     try:
         manifest = stored.manifest
     except StoreError as error:
@@ -178,13 +184,13 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
 
 
 def role(opened: Store, stored: StoredVersion) -> str:
-    """Say in a word or two whether a version is to be served, and what it is called."""
+    """Say in a word or two whether a version is to serve, and what it is called: a service may still refuse it."""
     try:
         selected, serving = opened.select(stored.model), opened.serving(stored.model)
-    except StoreError as error:
-        return str(error)
+    except StoreError:
+        return "?"
     labels = [label for label, version in selected.labels.items() if version == stored.version]
-    served = "served" if stored.version in selected.versions else "no"
+    served = "yes" if stored.version in selected.versions else "no"
     state = "withdrawn" if stored.version in serving.withdrawn else served
     return ", ".join([state, *sorted(labels)])
 
@@ -199,7 +205,7 @@ def _description(stored: StoredVersion, manifest: Manifest, serving: str) -> str
         "folder": str(stored.path),
         "created": f"{manifest.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "digest": f"sha256 {manifest.digest}",
-        "serving": serving,
+        "chosen": serving,
         "recipe": f"{manifest.recipe}, seed {manifest.seed}",
         "commit": manifest.extra.get("commit", "unknown"),
         "parameters": ", ".join(f"{name}={value}" for name, value in manifest.parameters.items()),
@@ -214,6 +220,18 @@ def _description(stored: StoredVersion, manifest: Manifest, serving: str) -> str
     lines += [f"{'input:':12} {_tensor(spec)}" for spec in manifest.inputs]
     lines += [f"{'output:':12} {_tensor(spec)}" for spec in manifest.outputs]
     return "\n".join(lines)
+
+
+def _bare_description(stored: StoredVersion, chosen: str) -> str:
+    facts = {
+        "model": str(stored),
+        "folder": str(stored.path),
+        "digest": f"sha256 {sha256_of(stored.onnx_path)}",
+        "chosen": chosen,
+        "manifest": "none: an ONNX file from elsewhere; a running service tells its inputs at /v2/models/"
+        + stored.model,
+    }
+    return "\n".join(f"{name + ':':12} {value}" for name, value in facts.items())
 
 
 def _tensor(spec: InputSpec | OutputSpec) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from model_store import StoreError
 from model_store.serving import Selection, VersionPolicy
 from service import run_dir as files
-from service.errors import ControlRefused, ServiceError, UnknownModel
+from service.errors import ControlRefused, ServiceError
 from service.repository import Repository, State, VersionStatus
 from service.telemetry.logs import LOGGER
 
@@ -123,21 +123,28 @@ class Control:
             await self._agree(self._run_dir, lambda desired: desired.with_model(name, wanted))
 
     async def unload(self, name: str) -> None:
-        """Unload a model, in every worker; raises as `load`."""
+        """Unload a model, in every worker; one that is not loaded stays so. Raises as `load`."""
+        if name not in self._repository.names():
+            await self._repository.check_in_store(name)
         if self._run_dir is None:
             self._repository.unload(name)
         else:
-            if name not in self._repository.names():
-                raise UnknownModel(name, known=self._repository.names())
             await self._agree(self._run_dir, lambda desired: desired.without_model(name))
 
     def index(self) -> list[VersionStatus]:
-        """List every version with its state: the least ready one that any live worker is in, and the reason there."""
-        own = [*self._repository.index(), *self._repository.not_loaded()]
+        """List what serves or was to: each version in the least ready state of any live worker, and the reason."""
+        own = self._repository.index()
         if self._run_dir is None:
-            return sorted(own, key=lambda status: (status.name, status.version))
+            return own
         others = [VersionStatus(**entry) for answer in files.answers(self._run_dir) for entry in answer["index"]]
         return merged([*own, *others])
+
+    def whole_index(self) -> list[VersionStatus]:
+        """List every version in the store, also those that nobody asked for. Reads the disk."""
+        listed = self.index()
+        known = {(status.name, status.version) for status in listed}
+        others = [status for status in self._repository.others() if (status.name, status.version) not in known]
+        return sorted([*listed, *others], key=lambda status: (status.name, status.version))
 
     async def _agree(self, run_dir: Path, change: Callable[[Desired], Desired]) -> None:
         with await self._turn(run_dir):

@@ -133,16 +133,26 @@ class Repository:
         """List every version that was looked at, with its state and the reason for it."""
         return [self._status[key] for key in sorted(self._status)]
 
-    def not_loaded(self) -> list[VersionStatus]:
-        """List, with control `explicit`, what the store has and nobody has asked for. Reads the disk."""
-        if self._settings.control != "explicit":
-            return []
-        looked_at = {status.name for status in self._status.values()}
+    def others(self) -> list[VersionStatus]:
+        """List what else the store has, and why it does not serve. Reads the disk."""
         return [
-            VersionStatus(name, self._store.versions(name)[-1], "UNAVAILABLE", "not loaded")
+            VersionStatus(name, number, "UNAVAILABLE", self._why_not(name, number))
             for name in self._store.models()
-            if name not in looked_at
+            for number in self._store.versions(name)
+            if (name, number) not in self._status
         ]
+
+    def _why_not(self, name: str, number: int) -> str:
+        served = self._serving.get(name)
+        if self._settings.control == "explicit" and served is None:
+            return "not loaded"
+        try:
+            serving = self._store.serving(name)
+        except StoreError:
+            return "not chosen"
+        if number in serving.withdrawn:
+            return "withdrawn"
+        return f"not chosen by the version policy {served.policy if served else serving.version_policy}"
 
     async def start(self, *, names: Iterable[str] | None = None) -> None:
         """Load what the control mode says (with `explicit`: these names, or else the settings'); with `poll`, watch."""
@@ -169,7 +179,7 @@ class Repository:
             await self.refresh()
             return
         for name in names:
-            await self._check_in_store(name)
+            await self.check_in_store(name)
         await self.refresh(names)
 
     async def selection(self, name: str, policy: VersionPolicy | None = None) -> Selection:
@@ -180,7 +190,7 @@ class Repository:
             ControlRefused: none of its versions may serve.
             StoreError: its serving.json or labels.json cannot be used.
         """
-        await self._check_in_store(name)
+        await self.check_in_store(name)
         selected = await self._in_thread(lambda: self._store.select(name, policy=policy))
         if not selected.versions:
             raise ControlRefused(
@@ -210,15 +220,14 @@ class Repository:
                 raise ControlRefused(f"version {stored.version} of model {name!r} cannot serve: {error}") from None
         self._swap_in(loaded, {name: wanted})
 
-    async def _check_in_store(self, name: str) -> None:
+    async def check_in_store(self, name: str) -> None:
+        """Raise `UnknownModel` unless the store has this model."""
         known = await self._in_thread(self._store.models)
         if name not in known:
             raise UnknownModel(name, known=known)
 
     def unload(self, name: str) -> None:
-        """Stop serving a model; what it was given is finished. Raises `UnknownModel` if it is not served."""
-        if name not in self._serving:
-            raise UnknownModel(name, known=self.names())
+        """Stop serving a model, if it is served; what it was given is finished."""
         self._replace({known: served for known, served in self._serving.items() if known != name})
 
     async def _watch(self) -> None:
@@ -235,10 +244,10 @@ class Repository:
         if look is None:
             LOGGER.warning("the store %s is not there; what is loaded serves on", self._store.root)
             return
-        self._tell_troubles(look.troubles)
         for batch in look.news:
             await self._bring_in(batch, look.wanted)
         self._swap_in([], look.wanted)
+        self._tell_troubles(look.troubles)
         if self._settings.control != "explicit":
             self._forget(look)
 
@@ -343,10 +352,12 @@ class Repository:
                 self._drop_status(*key)
 
     def _tell_troubles(self, troubles: Mapping[str, tuple[int, str]]) -> None:
-        """Show why a model's serving.json or labels.json cannot be used: what serves of it serves on."""
+        """Show what is wrong with a model's serving.json or labels.json: what serves of it serves on."""
         for name, (newest, reason) in troubles.items():
             if self._troubles.get(name) != (newest, reason):
                 LOGGER.error("%s: %s", name, reason)
+            if self._view.is_refused(name, newest) and name not in self._serving:
+                continue
             numbers = self._serving[name].versions if name in self._serving else [newest]
             for number in numbers:
                 self._set_status(name, number, "READY" if name in self._serving else "UNAVAILABLE", reason)

@@ -19,9 +19,9 @@ from service.live_model import LiveModel
 class Look:
     """What a look at the store found.
 
-    `wanted`: what shall serve of each model. `news`: versions to bring in for it (groups together). `troubles`: why a
-    model's serving.json or labels.json cannot be used, and its newest version. `gone`: models and refused versions
-    that the store has no more.
+    `wanted`: what shall serve of each model. `news`: versions to bring in for it (groups together). `troubles`: what is
+    wrong with a model's serving.json or labels.json, and its newest version. `gone`: models and refused versions that
+    the store has no more.
     """
 
     wanted: Mapping[str, Selection] = field(default_factory=dict)
@@ -70,6 +70,8 @@ class StoreView:
             except StoreError as error:
                 troubles[name] = (self._store.versions(name)[-1], str(error))
                 continue
+            if trouble := _trouble(serving, wanted[name], self._store.versions(name)):
+                troubles[name] = (self._store.versions(name)[-1], trouble)
             chosen = [self._store.resolve(name, number) for number in wanted[name].versions]
             news += [stored for stored in chosen if self._is_news(stored, serving)]
         return Look(
@@ -140,6 +142,23 @@ class StoreView:
     def _is_known_to_be_bad(self, stored: StoredVersion, serving: Serving) -> bool:
         refused = self._refused.get((stored.model, stored.version))
         return refused is not None and refused == (fingerprint(stored), serving.of_session)
+
+
+def _trouble(serving: Serving, wanted: Selection, known: Sequence[int]) -> str:
+    """Say what serving.json and labels.json ask for in vain; "" if nothing."""
+    there = ", ".join(map(str, known))
+    named = serving.version_policy.specific.versions if serving.version_policy.specific is not None else ()
+    lacking = sorted({*named} - {*known})
+    troubles = [
+        f"label {label!r} names version {number}" for label, number in wanted.labels.items() if number not in known
+    ]
+    if lacking:
+        troubles.append(f"the version policy names {', '.join(map(str, lacking))}")
+    said = [f"{', and '.join(troubles)}; the store has versions {there}"] if troubles else []
+    if not serving.version_policy.select(known, lambda number: number not in serving.withdrawn):
+        withdrawn = f", with {', '.join(map(str, serving.withdrawn))} withdrawn" if serving.withdrawn else ""
+        said.append(f"serving.json chooses none of the versions {there}: {serving.version_policy}{withdrawn}")
+    return "; ".join(said)
 
 
 def _by_group(versions: Iterable[StoredVersion]) -> list[list[StoredVersion]]:

@@ -28,7 +28,7 @@ def index() -> Response:
     only_ready = _flag(_message(), "ready")
     lines = [
         {"name": status.name, "version": str(status.version), "state": status.state, "reason": status.reason}
-        for status in parts().control.index()
+        for status in parts().control.whole_index()
         if status.state == "READY" or not only_ready
     ]
     return Response(orjson.dumps(lines), mimetype=JSON)
@@ -38,7 +38,12 @@ def index() -> Response:
 def load(name: str) -> Response:
     """Serve a model as the store has it now, in every worker; what is replaced serves until then."""
     _check_allowed()
-    policy = _version_policy(_parameters(_message()))
+    message = _message()
+    for name_of_field in message.keys() - {"parameters"}:
+        raise MalformedBody(
+            f'{name_of_field}: not known here; {{"parameters": {{"config": "…"}}}} may say which versions'
+        )
+    policy = _version_policy(_parameters(message))
     found = parts()
     found.loop.call(found.control.load(name, policy), timeout=CALL_SECONDS)
     return Response(b"{}", mimetype=JSON)

@@ -116,7 +116,9 @@ def test_a_mended_version_can_be_loaded(service: RunningService, store: Path) ->
     [
         pytest.param("nobody", "load", b"", 404, "unknown model 'nobody'", id="load-unknown"),
         pytest.param("nobody", "unload", b"", 404, "unknown model 'nobody'", id="unload-unknown"),
-        pytest.param("triple", "unload", b"", 404, "unknown model 'triple'", id="unload-what-is-not-loaded"),
+        pytest.param(
+            "triple", "load", b'{"version_policy": {}}', 400, "version_policy: not known here", id="not-nested"
+        ),
         pytest.param("triple", "load", b"{", 400, "not JSON", id="not-json"),
         pytest.param("triple", "load", b"[]", 400, "expected an empty body or a JSON object", id="list"),
         pytest.param("triple", "load", b'{"parameters": 1}', 400, "expected a JSON object", id="parameters"),

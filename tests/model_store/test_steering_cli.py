@@ -36,7 +36,7 @@ def test_a_rollback_says_what_it_did_and_the_list_shows_it(store: Store) -> None
 
     assert result.exit_code == 0
     assert result.stdout.splitlines() == ["withdrawn: double@3", "label stable moved along", "double: serves 2"]
-    assert roles(store) == {"1": "no", "2": "served, stable", "3": "withdrawn"}
+    assert roles(store) == {"1": "no", "2": "yes, stable", "3": "withdrawn"}
 
 
 def test_labels_are_set_listed_and_removed(store: Store) -> None:
@@ -44,7 +44,7 @@ def test_labels_are_set_listed_and_removed(store: Store) -> None:
     assert ovenbird(store, "label", "double@3", "canary").stdout == "canary is double@3\n"
     assert ovenbird(store, "label", "double").stdout.splitlines() == ["canary  double@3", "stable  double@1"]
     assert ovenbird(store, "label", "double", "canary", "--remove").exit_code == 0
-    assert roles(store) == {"1": "served, stable", "2": "no", "3": "served"}
+    assert roles(store) == {"1": "yes, stable", "2": "no", "3": "yes"}
 
 
 def test_a_policy_is_set_and_shown_with_what_it_chooses(store: Store) -> None:

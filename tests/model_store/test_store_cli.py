@@ -40,10 +40,10 @@ def test_list_shows_a_line_for_each_version(filled: Store) -> None:
 
     assert result.exit_code == 0
     assert [line.split()[:3] for line in result.stdout.splitlines()] == [
-        ["MODEL", "VERSION", "SERVING"],
-        ["brightness", "1", "served"],
+        ["MODEL", "VERSION", "CHOSEN"],
+        ["brightness", "1", "yes"],
         ["double", "1", "no"],
-        ["double", "2", "served"],
+        ["double", "2", "yes"],
     ]
 
 
@@ -62,7 +62,7 @@ def test_list_as_json_is_for_scripts(filled: Store) -> None:
     assert rows[1] == {
         "model": "double",
         "version": 1,
-        "serving": "no",
+        "chosen": "no",
         "recipe": "tiny",
         "dataset": "made-up",
         "quality": "accuracy 1",
@@ -235,3 +235,23 @@ def test_the_real_command_does_the_same(filled: Store) -> None:
     assert [row["version"] for row in json.loads(listed.stdout)] == [1, 1, 2]
     assert [done.returncode for done in (listed, unknown, wrong, bad)] == [0, 1, 2, 1]
     assert "Traceback" not in listed.stderr + unknown.stderr + wrong.stderr + bad.stderr
+
+
+def test_a_model_without_a_manifest_is_listed_and_shown(filled: Store) -> None:
+    folder = filled.root / "bare" / "1"
+    folder.mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(b"as good as any")
+
+    listed = ovenbird("store", "list", "--store", filled.root).stdout
+    shown = ovenbird("store", "show", "bare", "--store", filled.root)
+
+    assert ["bare", "1", "yes", "no", "manifest"] in [line.split()[:5] for line in listed.splitlines()]
+    assert "PROBLEM" not in listed
+    assert shown.exit_code == 0
+    assert "none: an ONNX file from elsewhere; a service tells its inputs at /v2/models/bare" in shown.stdout
+
+
+def test_a_version_without_a_model_says_what_is_missing(filled: Store) -> None:
+    (filled.root / "empty" / "1").mkdir(parents=True)
+
+    assert "empty/1: there is no model.onnx" in ovenbird("store", "list", "--store", filled.root).stdout

@@ -247,3 +247,59 @@ def test_a_bare_model_whose_file_was_replaced_is_loaded_anew_on_request(tmp_path
         assert await factor(repository, "bare") == 5
 
     with_repository(store, work, control="explicit")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "reason"),
+    [
+        (
+            "serving.json",
+            {"withdrawn": [1, 2, 3]},
+            "chooses none of the versions 1, 2, 3: latest:1, with 1, 2, 3 withdrawn",
+        ),
+        (
+            "serving.json",
+            {"version_policy": {"specific": {"versions": [7]}}},
+            "the version policy names 7; the store has versions 1, 2, 3; serving.json chooses none",
+        ),
+        ("labels.json", {"stable": 9}, "label 'stable' names version 9; the store has versions 1, 2, 3"),
+    ],
+)
+def test_what_is_asked_for_in_vain_is_said_and_what_serves_serves_on(
+    store: Store, file: str, content: dict[str, object], reason: str
+) -> None:
+    async def work(repository: Repository) -> None:
+        (store.root / "double" / file).write_text(json.dumps(content))
+        await repository.refresh()
+        (status,) = repository.index()
+        assert (status.version, status.state) == (3, "READY")
+        assert reason in status.reason
+
+        (store.root / "double" / file).unlink()
+        await repository.refresh()
+        assert [status.reason for status in repository.index()] == [""]
+
+    with_repository(store, work)
+
+
+def test_a_model_of_which_no_version_is_chosen_says_so_from_the_start(store: Store) -> None:
+    write_serving(store, withdrawn=[1, 2, 3])
+
+    async def work(repository: Repository) -> None:
+        assert not repository.ready
+        with pytest.raises(NotReady, match=r"serving\.json chooses none of the versions 1, 2, 3"):
+            repository.get("double")
+
+    with_repository(store, work)
+
+
+def test_the_other_versions_are_listed_with_the_reason_that_they_do_not_serve(store: Store) -> None:
+    write_serving(store, withdrawn=[2])
+
+    async def work(repository: Repository) -> None:
+        assert {status.version: status.reason for status in repository.others()} == {
+            1: "not chosen by the version policy latest:1",
+            2: "withdrawn",
+        }
+
+    with_repository(store, work)
