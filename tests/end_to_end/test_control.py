@@ -84,7 +84,7 @@ def test_a_new_version_serves_when_its_model_is_loaded_again_and_not_before(
     call(service, "double", "load")
 
     assert (before, factors(service, "double")) == ({2}, {5})
-    wait_for(lambda: [key for key in service.index() if key[0] == "double"] == [("double", 2)], "the old one to go")
+    assert service.wait_for_state("double", 1, "UNAVAILABLE")["reason"] == "not chosen by the version policy latest:1"
 
 
 def test_a_version_that_cannot_serve_is_refused_with_the_reason_and_the_old_one_serves_on(

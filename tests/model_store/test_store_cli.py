@@ -248,7 +248,7 @@ def test_a_model_without_a_manifest_is_listed_and_shown(filled: Store) -> None:
     assert ["bare", "1", "yes", "no", "manifest"] in [line.split()[:5] for line in listed.splitlines()]
     assert "PROBLEM" not in listed
     assert shown.exit_code == 0
-    assert "none: an ONNX file from elsewhere; a service tells its inputs at /v2/models/bare" in shown.stdout
+    assert "tells its inputs at /v2/models/bare" in shown.stdout
 
 
 def test_a_version_without_a_model_says_what_is_missing(filled: Store) -> None:
