@@ -124,7 +124,11 @@ class Batcher:
         return not self._queue and not self._running
 
     async def submit(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> Outputs:
-        """Compute the outputs of one request, together with others' rows.
+        """Compute the outputs of one request, together with others' rows; see `ask`."""
+        return await self.ask(inputs, timeout=timeout, priority=priority)
+
+    def ask(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> asyncio.Future[Outputs]:
+        """Let one request wait for its turn; return the future of its outputs. Cancelling that abandons the request.
 
         Args:
             inputs: arrays whose first dimension is the batch (if the model is batched), all of equal length.
@@ -132,33 +136,24 @@ class Batcher:
             priority: 1 goes before 2, and so on; 0, the default, comes after all of them.
 
         Raises:
-            QueueFull: too many rows or bytes wait already.
+            QueueFull: too many rows or bytes wait already. At once; the others come through the future.
             DeadlineExceeded: it waited too long; it was not run, or its result came too late.
             ServiceError: what `run` raised for this request.
         """
-        return await self.ask(inputs, timeout=timeout, priority=priority)
-
-    def ask(self, inputs: Arrays, *, timeout: float, priority: int = 0) -> asyncio.Future[Outputs]:
-        """Do as `submit`, without waiting: cancelling the future that is returned abandons the request."""
         rows = rows_of(inputs) if self._batched else 1
         size = bytes_of(inputs)
         self._check_room(rows, size)
         now = self._clock()
         if rows <= self._limits.max_batch_size or not self._batched:
             return self._enqueue(inputs, rows, size, now, now + timeout, priority)
-        return asyncio.ensure_future(self._submit_in_pieces(inputs, rows, now, now + timeout, priority))
-
-    async def _submit_in_pieces(self, inputs: Arrays, rows: int, now: float, deadline: float, priority: int) -> Outputs:
         answers = []
         for cut in policy.pieces(rows, self._limits.max_batch_size):
             piece = {name: array[cut] for name, array in inputs.items()}
-            answers.append(self._enqueue(piece, rows_of(piece), bytes_of(piece), now, deadline, priority))
-        try:
-            parts = await asyncio.gather(*answers)
-        finally:
-            for answer in answers:
-                answer.cancel()
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            answers.append(self._enqueue(piece, rows_of(piece), bytes_of(piece), now, now + timeout, priority))
+        whole = asyncio.get_running_loop().create_task(_together(answers))
+        # Not in the task itself: one that is cancelled before its first step runs nothing.
+        whole.add_done_callback(lambda _: _cancel(answers))
+        return whole
 
     def _check_room(self, rows: int, size: int) -> None:
         limits = self._limits
@@ -299,6 +294,17 @@ class Batcher:
             if not array.ndim or array.shape[0] != expected:
                 raise InferenceFailed(f"output {name!r} has shape {list(array.shape)} for a batch of {expected} rows")
         return _cut(outputs, rows)
+
+
+async def _together(answers: Sequence[asyncio.Future[Outputs]]) -> Outputs:
+    """Join the answers to the pieces of one request."""
+    parts = await asyncio.gather(*answers)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _cancel(answers: Iterable[asyncio.Future[Outputs]]) -> None:
+    for answer in answers:
+        answer.cancel()
 
 
 def _give_answers(answers: Iterable[tuple[_Ticket, Outputs | Exception]]) -> None:

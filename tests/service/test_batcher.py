@@ -272,6 +272,24 @@ def test_a_request_whose_client_left_is_not_run() -> None:
     assert 2 not in seen
 
 
+@pytest.mark.parametrize("count", [1, 20], ids=["small", "cut-in-pieces"])
+def test_a_request_whose_future_is_cancelled_is_not_run(count: int) -> None:
+    run, go_on, seen = held_back()
+
+    async def work(batcher: Batcher) -> None:
+        running = batcher.ask(rows(0), timeout=5)
+        await asyncio.sleep(0.01)
+        leaving = batcher.ask(rows(*range(100, 100 + count)), timeout=5)
+        leaving.cancel()
+        go_on.set()
+        await running
+        await batcher.submit(rows(1), timeout=5)
+
+    with_batcher(work, run, **IN_THREAD)
+
+    assert seen == [0, 1]
+
+
 requests = st.lists(
     st.tuples(st.integers(1, 12), st.integers(1, 3), st.booleans(), st.integers(0, 3)), min_size=1, max_size=40
 )
