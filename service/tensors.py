@@ -131,6 +131,4 @@ def rows_of(inputs: Arrays) -> int:
 
 def bytes_of(inputs: Arrays) -> int:
     """Count the bytes of the arrays; strings by their characters."""
-    return sum(
-        sum(map(len, array.ravel())) if array.dtype == object else int(array.nbytes) for array in inputs.values()
-    )
+    return sum([sum(map(len, array.ravel())) if array.dtype.hasobject else array.nbytes for array in inputs.values()])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
+import functools
 import math
 import time
 from collections import deque
@@ -105,7 +106,7 @@ class Batcher:
         self._executor = executor
         self._observer = observer
         self._batched = batched
-        self._predict_seconds = predict_seconds
+        self._predict_seconds = functools.cache(predict_seconds)
         self._inline_seconds = inline_seconds
         self._clock = clock
         self._queue: deque[_Ticket] = deque()
@@ -140,17 +141,23 @@ class Batcher:
             DeadlineExceeded: it waited too long; it was not run, or its result came too late.
             ServiceError: what `run` raised for this request.
         """
-        rows = rows_of(inputs) if self._batched else 1
+        rows, key = _rows_and_key(inputs) if self._batched else (1, object())
         size = bytes_of(inputs)
         self._check_room(rows, size)
         now = self._clock()
-        if rows <= self._limits.max_batch_size or not self._batched:
-            return self._enqueue(inputs, rows, size, now, now + timeout, priority)
+        deadline, rank = now + timeout, priority or policy.LAST
+        loop = asyncio.get_running_loop()
+        if rows <= self._limits.max_batch_size:
+            answer = loop.create_future()
+            self._enqueue(_Ticket(inputs, rows, size, key, now, deadline, rank, answer), loop)
+            return answer
         answers = []
         for cut in policy.pieces(rows, self._limits.max_batch_size):
             piece = {name: array[cut] for name, array in inputs.items()}
-            answers.append(self._enqueue(piece, rows_of(piece), bytes_of(piece), now, now + timeout, priority))
-        whole = asyncio.get_running_loop().create_task(_together(answers))
+            answers.append(loop.create_future())
+            count = cut.stop - cut.start
+            self._enqueue(_Ticket(piece, count, bytes_of(piece), key, now, deadline, rank, answers[-1]), loop)
+        whole = loop.create_task(_together(answers))
         # Not in the task itself: one that is cancelled before its first step runs nothing.
         whole.add_done_callback(lambda _: _cancel(answers))
         return whole
@@ -176,33 +183,22 @@ class Batcher:
         expected = self._predict_seconds(batch) * math.ceil(self._waiting_rows / batch)
         return max(1, math.ceil(expected)) if math.isfinite(expected) else 1
 
-    def _enqueue(
-        self, inputs: Arrays, rows: int, size: int, now: float, deadline: float, priority: int
-    ) -> asyncio.Future[Outputs]:
-        answer: asyncio.Future[Outputs] = asyncio.get_running_loop().create_future()
-        rank = priority or policy.LAST
-        ticket = _Ticket(inputs, rows, size, self._key(inputs), now, deadline, rank, answer)
-        if self._queue and self._queue[-1].rank > rank:
+    def _enqueue(self, ticket: _Ticket, loop: asyncio.AbstractEventLoop) -> None:
+        queue = self._queue
+        if queue and queue[-1].rank > ticket.rank:
             # The queue stands in the order in which it is to run.
-            self._queue.insert(bisect.bisect_right(self._queue, rank, key=lambda waiting: waiting.rank), ticket)
+            queue.insert(bisect.bisect_right(queue, ticket.rank, key=lambda waiting: waiting.rank), ticket)
         else:
-            self._queue.append(ticket)
-        self._waiting_rows += rows
-        self._waiting_bytes += size
-        self._wake()
-        return answer
-
-    def _key(self, inputs: Arrays) -> Hashable:
-        """Return what requests must have in common to run together: their shapes but for the batch."""
-        if not self._batched:
-            return object()
-        return tuple((name, array.shape[1:]) for name, array in inputs.items())
-
-    def _wake(self) -> None:
+            queue.append(ticket)
+        self._waiting_rows += ticket.rows
+        self._waiting_bytes += ticket.size
         # One call for all requests that arrive in this turn of the loop: they become one batch.
         if not self._awake and not self._running:
-            self._awake = True
-            asyncio.get_running_loop().call_soon(self._start_next_batch)
+            self._wake(loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._awake = True
+        loop.call_soon(self._start_next_batch)
 
     def _start_next_batch(self) -> None:
         self._awake = False
@@ -210,27 +206,25 @@ class Batcher:
         self._observer.waiting(self._waiting_rows)
         if not batch:
             return
-        if self._predict_seconds(sum(ticket.rows for ticket in batch)) <= self._inline_seconds:
+        if self._predict_seconds(sum([ticket.rows for ticket in batch])) <= self._inline_seconds:
             _give_answers(self._run_batch(batch))
             # The loop serves its other work before the next batch.
             if self._queue:
-                self._wake()
+                self._wake(asyncio.get_running_loop())
         else:
             self._run_in_thread(batch)
 
     def _take_batch(self) -> list[_Ticket]:
         """Take the next batch off the queue; answer what is too late and forget what was abandoned."""
-        plan = policy.plan(self._queue, now=self._clock(), max_batch_size=self._limits.max_batch_size)
-        taken = {*plan.run, *plan.expired, *plan.abandoned}
-        if not taken:
-            return []
-        looked_at = [self._queue.popleft() for _ in range(max(taken) + 1)]
-        for position in taken:
-            self._waiting_rows -= looked_at[position].rows
-            self._waiting_bytes -= looked_at[position].size
-        self._queue.extendleft(
-            looked_at[position] for position in range(len(looked_at) - 1, -1, -1) if position not in taken
-        )
+        queue = self._queue
+        plan = policy.plan(queue, now=self._clock(), max_batch_size=self._limits.max_batch_size)
+        taken = plan.taken
+        looked_at = [queue.popleft() for _ in range(max(taken, default=-1) + 1)]
+        if len(taken) < len(looked_at):
+            left = sorted(set(range(len(looked_at))).difference(taken), reverse=True)
+            queue.extendleft(looked_at[position] for position in left)
+        self._waiting_rows -= sum([looked_at[position].rows for position in taken])
+        self._waiting_bytes -= sum([looked_at[position].size for position in taken])
         for position in plan.expired:
             _answer_late(looked_at[position])
         return [looked_at[position] for position in plan.run]
@@ -252,7 +246,7 @@ class Batcher:
         else:
             _give_answers(done.result())
         if self._queue:
-            self._wake()
+            self._wake(asyncio.get_running_loop())
 
     def _sweep(self) -> None:
         """Answer what is too late while a long batch runs, running or waiting; look again as long as it runs."""
@@ -270,14 +264,15 @@ class Batcher:
             joined = self._clock()
             outputs = self._run(inputs)
             ran = self._clock()
-            results = self._cut(outputs, [ticket.rows for ticket in batch])
+            rows = [ticket.rows for ticket in batch]
+            results = self._cut(outputs, rows)
         except Exception as error:  # whatever `run` raises belongs to a request, never to the loop
             if len(batch) == 1:
                 return [(batch[0], error if isinstance(error, ServiceError) else InferenceFailed(str(error)))]
             half = len(batch) // 2
             return self._run_batch(batch[:half]) + self._run_batch(batch[half:])
         self._observer.batch(
-            rows=sum(ticket.rows for ticket in batch),
+            rows=sum(rows),
             queue_seconds=[started - ticket.arrival for ticket in batch],
             input_seconds=joined - started,
             infer_seconds=ran - joined,
@@ -294,6 +289,15 @@ class Batcher:
             if not array.ndim or array.shape[0] != expected:
                 raise InferenceFailed(f"output {name!r} has shape {list(array.shape)} for a batch of {expected} rows")
         return _cut(outputs, rows)
+
+
+def _rows_and_key(inputs: Arrays) -> tuple[int, Hashable]:
+    """Count a request's rows, and tell what requests must have in common to run together: their shapes otherwise."""
+    if len(inputs) == 1:
+        (array,) = inputs.values()
+        shape = array.shape
+        return shape[0], shape[1:]
+    return rows_of(inputs), tuple([(name, array.shape[1:]) for name, array in inputs.items()])
 
 
 async def _together(answers: Sequence[asyncio.Future[Outputs]]) -> Outputs:
@@ -335,6 +339,7 @@ def _cut(outputs: Outputs, rows: Sequence[int]) -> list[Outputs]:
     answers = []
     start = 0
     for count in rows:
-        answers.append({name: array[start : start + count] for name, array in outputs.items()})
-        start += count
+        stop = start + count
+        answers.append({name: array[start:stop] for name, array in outputs.items()})
+        start = stop
     return answers

@@ -31,6 +31,11 @@ class Plan:
     expired: tuple[int, ...] = ()
     abandoned: tuple[int, ...] = ()
 
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """The positions that leave the queue."""
+        return self.run + self.expired + self.abandoned
+
 
 def plan(queue: Iterable[Waiting], *, now: float, max_batch_size: int) -> Plan:
     """Choose the next batch: the first request that is not too late, and all that fit beside it.
