@@ -27,7 +27,10 @@ Kind = Literal["d", "i", "u"]
 _DTYPES: dict[Kind, np.dtype[Any]] = {"d": np.dtype("<f8"), "i": np.dtype("<i8"), "u": np.dtype("<u8")}
 
 
-Read = Callable[[simdjson.Object], tuple[dict[str, Any], int]]
+_Found = tuple[dict[str, Any], str, Array, int]
+"""A list that was read: where it belongs, under which name, the array, and how many brackets open in it."""
+
+Read = Callable[[simdjson.Object], tuple[dict[str, Any], list[_Found]]]
 
 
 class _NotHere(Exception):
@@ -55,7 +58,7 @@ def number_kind(datatype: str) -> Kind | None:
 def parse_with_arrays(body: bytes, read: Read) -> dict[str, Any] | None:
     """Parse a long body whose lists of numbers become arrays; None if it is short or has to be read in another way.
 
-    `read` makes the message of the parsed object, and counts the brackets of the lists that it has made arrays of.
+    `read` makes the message of the parsed object, without those lists, and reads them, each with its place.
     """
     if len(body) < FROM_BYTES:
         return None
@@ -63,8 +66,10 @@ def parse_with_arrays(body: bytes, read: Read) -> dict[str, Any] | None:
         root = _parsers.parser.parse(body)
         if not isinstance(root, simdjson.Object):
             return None
-        message, brackets = read(root)
-        left = orjson.dumps(message, default=_left_out).count(b"[")
+        message, arrays = read(root)
+        brackets = orjson.dumps(message).count(b"[") + sum([count for _, _, _, count in arrays])
+        for holder, name, array, _ in arrays:
+            holder[name] = array
     except (_NotHere, ValueError, TypeError, KeyError, IndexError):
         return None
     except RuntimeError:
@@ -73,11 +78,7 @@ def parse_with_arrays(body: bytes, read: Read) -> dict[str, Any] | None:
         return None
     finally:
         root = None
-    return message if body.count(b"[") == brackets + left else None
-
-
-def _left_out(_: object) -> None:
-    """Stand for an array, whose brackets are counted already."""
+    return message if body.count(b"[") == brackets else None
 
 
 def numbers(values: Any, kind: Kind) -> tuple[Array, int]:
@@ -102,19 +103,18 @@ def v2_reader(signature: Signature) -> Read:
     """Read inference requests of the Open Inference Protocol V2: each tensor's `data`."""
     kinds = {spec.name: number_kind(spec.datatype) for spec in signature.inputs}
 
-    def read_tensor(tensor: Any) -> tuple[dict[str, Any], int]:
-        entry = {name: tensor[name] if name == "data" else _plain(tensor[name]) for name in _keys(tensor)}
-        kind = kinds[entry["name"]]
+    def read_tensor(tensor: Any) -> _Found:
+        entry = {name: None if name == "data" else _plain(tensor[name]) for name in _keys(tensor)}
+        kind = kinds[entry["name"]]  # type: ignore[index]
         if kind is None:
             raise _NotHere
-        entry["data"], brackets = numbers(entry["data"], kind)
-        return entry, brackets
+        return entry, "data", *numbers(tensor["data"], kind)
 
-    def read(root: simdjson.Object) -> tuple[dict[str, Any], int]:
+    def read(root: simdjson.Object) -> tuple[dict[str, Any], list[_Found]]:
         message = {key: None if key == "inputs" else _plain(root[key]) for key in _keys(root)}
         tensors = [read_tensor(tensor) for tensor in root["inputs"]]  # type: ignore[union-attr]
-        message["inputs"] = [entry for entry, _ in tensors]
-        return message, sum(brackets for _, brackets in tensors)
+        message["inputs"] = [entry for entry, *_ in tensors]
+        return message, tensors
 
     return read
 
@@ -124,13 +124,12 @@ def v1_reader(signature: Signature) -> Read:
     """Read predict requests of TensorFlow Serving for a model with one input: its rows."""
     kind = number_kind(signature.inputs[0].datatype) if len(signature.inputs) == 1 else None
 
-    def read(root: simdjson.Object) -> tuple[dict[str, Any], int]:
+    def read(root: simdjson.Object) -> tuple[dict[str, Any], list[_Found]]:
         if kind is None:
             raise _NotHere
         (rows,) = {"instances", "inputs"} & set(root)
         message = {key: None if key == rows else _plain(root[key]) for key in _keys(root)}
-        message[rows], brackets = numbers(root[rows], kind)
-        return message, brackets
+        return message, [(message, rows, *numbers(root[rows], kind))]
 
     return read
 

@@ -109,6 +109,7 @@ class Batcher:
         self._predict_seconds = functools.cache(predict_seconds)
         self._inline_seconds = inline_seconds
         self._clock = clock
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: deque[_Ticket] = deque()
         self._waiting_rows = 0
         self._waiting_bytes = 0
@@ -146,7 +147,8 @@ class Batcher:
         self._check_room(rows, size)
         now = self._clock()
         deadline, rank = now + timeout, priority or policy.LAST
-        loop = asyncio.get_running_loop()
+        # Kept, since asking for it asks the kernel for the process's number up to Python 3.11.
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         if rows <= self._limits.max_batch_size:
             answer = loop.create_future()
             self._enqueue(_Ticket(inputs, rows, size, key, now, deadline, rank, answer), loop)
