@@ -123,6 +123,7 @@ class Serving(_Part):
     max_batch_size: Size | None = None
     max_queue_rows: Size | None = None
     max_queue_bytes: Size | None = None
+    p99_ms: Annotated[int, Field(ge=0, strict=True)] | None = None
 
     @field_validator("providers")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from service.runtime import bare, replay, warmup
 from service.runtime.bare import BareDescription
 from service.runtime.providers import Asked, Obtained
 from service.runtime.session import Session
-from service.scheduler.batcher import Batcher, Limits
+from service.scheduler.batcher import INLINE_SECONDS, Batcher, Limits
 from service.settings import Settings
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics, VersionMetrics
@@ -143,22 +144,35 @@ def _cost(session: Session, signature: Signature, examples: Arrays, settings: Se
     return warmup.measure_alone(session, examples)
 
 
+def _limits(read: _Read, settings: Settings) -> Limits:
+    """Let as many rows run together as pay, unless the settings say how many, and no more than the objective allows."""
+    most = settings.max_batch_size or read.cost.useful_rows()
+    if not settings.max_batch_size and not read.signature.fixed_but_batch:
+        # Run time was measured for the examples' lengths; those of the requests may be others.
+        most = min(most, warmup.USUAL_ROWS)
+    objective = settings.p99_ms / 1000 or math.inf
+    return Limits(
+        # A request that comes when a batch has just begun waits for that one, and then runs itself.
+        max_batch_size=read.cost.rows_within(objective / 2, most=most),
+        max_queue_rows=settings.max_queue_rows,
+        max_queue_bytes=settings.max_queue_bytes,
+        objective_seconds=objective,
+    )
+
+
 def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
-    series = metrics.for_version(stored.model, stored.version, max_batch_size=settings.max_batch_size)
+    limits = _limits(read, settings)
+    series = metrics.for_version(stored.model, stored.version, max_batch_size=limits.max_batch_size)
     executor = ThreadPoolExecutor(1, thread_name_prefix=str(stored))
-    seconds = read.cost.seconds
     batcher = Batcher(
         read.session.run,
-        limits=Limits(
-            max_batch_size=settings.max_batch_size,
-            max_queue_rows=settings.max_queue_rows,
-            max_queue_bytes=settings.max_queue_bytes,
-        ),
+        limits=limits,
         executor=executor,
         observer=series,
         batched=read.signature.batched,
-        # With an open dimension run time depends on more than the rows, so it is never predicted to be short.
-        predict_seconds=seconds if read.signature.fixed_but_batch else lambda rows: max(1e-3, seconds(rows)),
+        predict_seconds=read.cost.seconds,
+        # With an open dimension run time depends on more than the rows, so that no batch is known to be short.
+        inline_seconds=INLINE_SECONDS if read.signature.fixed_but_batch else 0.0,
     )
     return LiveModel(
         name=stored.model,

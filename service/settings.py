@@ -25,7 +25,7 @@ INTERNAL = frozenset({"OVENBIRD_RUN_DIR"})
 Control = Literal["poll", "none", "explicit"]
 
 # Named alike in a model's serving.json.
-_OF_A_MODEL = ("require_provider", "threads", "max_batch_size", "max_queue_rows", "max_queue_bytes")
+_OF_A_MODEL = ("require_provider", "threads", "max_batch_size", "max_queue_rows", "max_queue_bytes", "p99_ms")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,14 @@ class Settings:
     )
     load: Annotated[tuple[str, ...], "With control=explicit: models to load at start, or * for all."] = ()
     poll_interval: Annotated[float, "Seconds between two looks at the store."] = 2.0
-    max_batch_size: Annotated[int, "Rows that run together at most; 1: no batching.", range(1, 65537)] = 64
+    max_batch_size: Annotated[
+        int, "Rows that run together at most; 1: no batching; 0: as many as pay, measured at load.", range(65537)
+    ] = 0
+    p99_ms: Annotated[
+        int,
+        "Milliseconds within which to answer: smaller batches, and 429 for what would wait longer; 0: none.",
+        range(10**7),
+    ] = 0
     max_queue_rows: Annotated[int, "Rows that may wait per model; more are answered 429.", range(1, 10**9)] = 8192
     max_queue_bytes: Annotated[int, "Bytes of tensors that may wait per model.", range(1, 2**40)] = 512 * 2**20
     max_json_bytes: Annotated[int, "Largest JSON or text body.", range(1, 2**40)] = 16 * 2**20

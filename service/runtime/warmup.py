@@ -10,12 +10,23 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.errors import InferenceFailed
 from service.runtime.session import Session
-from service.tensors import Array, Arrays
+from service.tensors import Array, Arrays, bytes_of
 
 # At most so long a version is kept from traffic by measuring; the smallest batch is always measured.
 BUDGET_SECONDS = 0.5
 REPEATS = 5
+
+# What a batch costs besides its run, as bench/micro_batcher.py has it for one that a thread runs.
+SECONDS_PER_BATCH = 60e-6
+# A batch that costs so little more for a row than the best one is as good, and its first rows are answered sooner.
+AS_GOOD = 1.05
+# Where nobody says how large batches may be, none is tried that is larger.
+LARGEST_ROWS = 1024
+LARGEST_BYTES = 16 * 2**20
+# How many rows run together where measuring tells nothing about what will come.
+USUAL_ROWS = 64
 
 
 @dataclass(frozen=True)
@@ -38,12 +49,33 @@ class CostCurve:
         slope = max(0.0, (right_seconds - left) / (right_rows - left_rows))
         return left + slope * (rows - left_rows)
 
+    def useful_rows(self) -> int:
+        """Find the smallest batch that was measured to compute nearly as many rows in a second as the best one."""
+        if not self.points:
+            return USUAL_ROWS
+        row_seconds = [(seconds + SECONDS_PER_BATCH) / rows for rows, seconds in self.points]
+        best = min(row_seconds)
+        return next(rows for (rows, _), cost in zip(self.points, row_seconds, strict=True) if cost <= best * AS_GOOD)
+
+    @property
+    def has_ceased_to_pay(self) -> bool:
+        """Whether the largest batches that were measured are no better than one of a quarter of the size."""
+        return bool(self.points) and self.points[-1][0] >= 4 * self.useful_rows()
+
+    def rows_within(self, seconds: float, *, most: int) -> int:
+        """Find how many rows, at least 1 and at most so many, run within so many seconds."""
+        return max(1, bisect.bisect_right(range(1, most + 1), seconds, key=self.seconds)) if self.points else most
+
 
 def measure(
-    session: Session, examples: Arrays, *, max_batch_size: int, clock: Callable[[], float] = time.perf_counter
+    session: Session, examples: Arrays, *, max_batch_size: int = 0, clock: Callable[[], float] = time.perf_counter
 ) -> CostCurve:
-    """Run growing batches made of example rows, and note the shortest of a few runs of each size."""
-    return _measure(session, [(rows, _repeat_rows(examples, rows)) for rows in _sizes(max_batch_size)], clock)
+    """Run growing batches made of example rows, and note the shortest of a few runs of each size.
+
+    It ends at `max_batch_size` (for 0 at a bound in rows and bytes), or where larger batches have ceased to pay.
+    """
+    largest = max_batch_size or min(LARGEST_ROWS, max(1, LARGEST_BYTES // max(1, bytes_of(_repeat_rows(examples, 1)))))
+    return _measure(session, ((rows, _repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
 
 
 def measure_alone(session: Session, example: Arrays, *, clock: Callable[[], float] = time.perf_counter) -> CostCurve:
@@ -52,27 +84,38 @@ def measure_alone(session: Session, example: Arrays, *, clock: Callable[[], floa
 
 
 def _measure(session: Session, batches: Iterable[tuple[int, Arrays]], clock: Callable[[], float]) -> CostCurve:
-    points: list[tuple[int, float]] = []
+    curve = CostCurve(())
     started = clock()
     for rows, batch in batches:
-        session.run(batch)
-        times = []
-        for _ in range(REPEATS):
-            before = clock()
-            session.run(batch)
-            times.append(clock() - before)
-            if clock() - started > BUDGET_SECONDS:
+        try:
+            seconds = _shortest_run(session, batch, clock, until=started + BUDGET_SECONDS)
+        except InferenceFailed:
+            # So large a batch does not fit into the memory, perhaps; but one must run.
+            if curve.points:
                 break
-        points.append((rows, min(times)))
-        if clock() - started > BUDGET_SECONDS:
+            raise
+        curve = CostCurve((*curve.points, (rows, seconds)))
+        if clock() - started > BUDGET_SECONDS or curve.has_ceased_to_pay:
             break
-    return CostCurve(tuple(points))
+    return curve
 
 
-def _sizes(max_batch_size: int) -> list[int]:
-    """Powers of four up to the largest batch, and the largest batch itself."""
-    sizes = [4**power for power in range(10) if 4**power < max_batch_size]
-    return [*sizes, max_batch_size]
+def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float], *, until: float) -> float:
+    session.run(batch)
+    times = []
+    for _ in range(REPEATS):
+        before = clock()
+        session.run(batch)
+        after = clock()
+        times.append(after - before)
+        if after > until:
+            break
+    return min(times)
+
+
+def _sizes(largest: int) -> list[int]:
+    """Powers of two up to the largest batch, and the largest batch itself."""
+    return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
 
 
 def _repeat_rows(examples: Arrays, rows: int) -> dict[str, Array]:

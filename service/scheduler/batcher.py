@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import functools
+import dataclasses
 import math
 import time
 from collections import deque
@@ -22,6 +22,7 @@ import numpy as np
 
 from service.errors import DeadlineExceeded, InferenceFailed, QueueFull, ServiceError
 from service.scheduler import policy
+from service.scheduler.forecast import Forecast
 from service.tensors import Array, Arrays, bytes_of, rows_of
 
 Outputs = dict[str, Array]
@@ -29,6 +30,9 @@ Run = Callable[[Arrays], Outputs]
 
 # How often deadlines are looked at while a batch runs in a thread.
 SWEEP_SECONDS = 0.05
+
+# A batch that takes no longer runs in the loop itself: handing it to a thread and back costs a third of that.
+INLINE_SECONDS = 200e-6
 
 
 class Observer(Protocol):
@@ -54,11 +58,12 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one batcher may hold and run at once."""
+    """What one batcher may hold and run at once, and within how many seconds it should answer."""
 
     max_batch_size: int
     max_queue_rows: int
     max_queue_bytes: int
+    objective_seconds: float = math.inf
 
 
 @dataclass(slots=True, eq=False)
@@ -82,9 +87,9 @@ class Batcher:
 
     Args:
         run: computes a batch; may be called from a thread of `executor`.
-        limits: what may wait and run at once.
+        limits: what may wait and run at once; `max_batch_size` means nothing if not `batched`.
         batched: whether rows of several requests may share a run; if not, each request runs alone and uncut.
-        predict_seconds: the expected run time of so many rows; a batch that is expected to be short
+        predict_seconds: the run time that was measured for so many rows; a batch that is expected to be short
             (`inline_seconds`) runs in the loop itself, others in the executor.
         observer: is told of batches and of the queue.
     """
@@ -98,15 +103,15 @@ class Batcher:
         observer: Observer,
         batched: bool = True,
         predict_seconds: Callable[[int], float] = lambda _: math.inf,
-        inline_seconds: float = 200e-6,
+        inline_seconds: float = INLINE_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run = run
-        self._limits = limits
+        self.limits = limits if batched else dataclasses.replace(limits, max_batch_size=1)
         self._executor = executor
         self._observer = observer
         self._batched = batched
-        self._predict_seconds = functools.cache(predict_seconds)
+        self._forecast = Forecast(predict_seconds)
         self._inline_seconds = inline_seconds
         self._clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -114,6 +119,8 @@ class Batcher:
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._running: Sequence[_Ticket] = ()
+        self._running_rows = 0
+        self._running_since = 0.0
         self._awake = False
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -138,23 +145,24 @@ class Batcher:
             priority: 1 goes before 2, and so on; 0, the default, comes after all of them.
 
         Raises:
-            QueueFull: too many rows or bytes wait already. At once; the others come through the future.
+            QueueFull: too much waits already, or it would wait too long. At once; the others come through the future.
             DeadlineExceeded: it waited too long; it was not run, or its result came too late.
             ServiceError: what `run` raised for this request.
         """
         rows, key = _rows_and_key(inputs) if self._batched else (1, object())
         size = bytes_of(inputs)
-        self._check_room(rows, size)
-        now = self._clock()
-        deadline, rank = now + timeout, priority or policy.LAST
+        now, rank = self._clock(), priority or policy.LAST
+        if self._waiting_rows:
+            self._check_room(rows, size, rank, now)
+        deadline = now + timeout
         # Kept, since asking for it asks the kernel for the process's number up to Python 3.11.
         loop = self._loop = self._loop or asyncio.get_running_loop()
-        if rows <= self._limits.max_batch_size:
+        if rows <= self.limits.max_batch_size:
             answer = loop.create_future()
             self._enqueue(_Ticket(inputs, rows, size, key, now, deadline, rank, answer), loop)
             return answer
         answers = []
-        for cut in policy.pieces(rows, self._limits.max_batch_size):
+        for cut in policy.pieces(rows, self.limits.max_batch_size):
             piece = {name: array[cut] for name, array in inputs.items()}
             answers.append(loop.create_future())
             count = cut.stop - cut.start
@@ -164,8 +172,8 @@ class Batcher:
         whole.add_done_callback(lambda _: _cancel(answers))
         return whole
 
-    def _check_room(self, rows: int, size: int) -> None:
-        limits = self._limits
+    def _check_room(self, rows: int, size: int, rank: int, now: float) -> None:
+        limits = self.limits
         if not policy.has_room(
             rows=rows,
             size=size,
@@ -177,13 +185,28 @@ class Batcher:
             raise QueueFull(
                 f"{self._waiting_rows} rows ({self._waiting_bytes} bytes) wait already; "
                 f"the limits are {limits.max_queue_rows} rows and {limits.max_queue_bytes} bytes",
-                retry_after=self._seconds_to_clear(),
+                retry_after=_whole_seconds(self._seconds_to_clear(self._waiting_rows, now)),
+            )
+        if limits.objective_seconds < math.inf:
+            self._check_objective(rows, rank, now)
+
+    def _check_objective(self, rows: int, rank: int, now: float) -> None:
+        ahead = (
+            self._waiting_rows
+            if rank == policy.LAST
+            else sum([ticket.rows for ticket in self._queue if ticket.rank <= rank])
+        )
+        expected, objective = self._seconds_to_clear(ahead + rows, now), self.limits.objective_seconds
+        if ahead and objective < expected < math.inf:
+            raise QueueFull(
+                f"the answer is to be expected after {expected:.3g} seconds, later than the objective of {objective:g}",
+                retry_after=_whole_seconds(expected - objective),
             )
 
-    def _seconds_to_clear(self) -> int:
-        batch = self._limits.max_batch_size
-        expected = self._predict_seconds(batch) * math.ceil(self._waiting_rows / batch)
-        return max(1, math.ceil(expected)) if math.isfinite(expected) else 1
+    def _seconds_to_clear(self, rows: int, now: float) -> float:
+        """Expect how long it takes until what runs is done, and then so many rows."""
+        running = self._forecast.left_of_batch(self._running_rows, since=now - self._running_since)
+        return running + self._forecast.of_queue(rows, max_batch_size=self.limits.max_batch_size)
 
     def _enqueue(self, ticket: _Ticket, loop: asyncio.AbstractEventLoop) -> None:
         queue = self._queue
@@ -208,8 +231,11 @@ class Batcher:
         self._observer.waiting(self._waiting_rows)
         if not batch:
             return
-        if self._predict_seconds(sum([ticket.rows for ticket in batch])) <= self._inline_seconds:
-            _give_answers(self._run_batch(batch))
+        self._running_rows, self._running_since = sum([ticket.rows for ticket in batch]), self._clock()
+        if self._forecast.measured(self._running_rows) <= self._inline_seconds:
+            answers = self._run_batch(batch)
+            self._learn()
+            _give_answers(answers)
             # The loop serves its other work before the next batch.
             if self._queue:
                 self._wake(asyncio.get_running_loop())
@@ -219,7 +245,7 @@ class Batcher:
     def _take_batch(self) -> list[_Ticket]:
         """Take the next batch off the queue; answer what is too late and forget what was abandoned."""
         queue = self._queue
-        plan = policy.plan(queue, now=self._clock(), max_batch_size=self._limits.max_batch_size)
+        plan = policy.plan(queue, now=self._clock(), max_batch_size=self.limits.max_batch_size)
         taken = plan.taken
         looked_at = [queue.popleft() for _ in range(max(taken, default=-1) + 1)]
         if len(taken) < len(looked_at):
@@ -239,6 +265,7 @@ class Batcher:
 
     def _finish(self, done: asyncio.Future[list[tuple[_Ticket, Outputs | Exception]]]) -> None:
         batch, self._running = self._running, ()
+        self._learn()
         if self._sweeper is not None:
             self._sweeper.cancel()
         failure = None if done.cancelled() else done.exception()
@@ -249,6 +276,10 @@ class Batcher:
             _give_answers(done.result())
         if self._queue:
             self._wake(asyncio.get_running_loop())
+
+    def _learn(self) -> None:
+        self._forecast.learn(self._running_rows, self._clock() - self._running_since)
+        self._running_rows = 0
 
     def _sweep(self) -> None:
         """Answer what is too late while a long batch runs, running or waiting; look again as long as it runs."""
@@ -291,6 +322,11 @@ class Batcher:
             if not array.ndim or array.shape[0] != expected:
                 raise InferenceFailed(f"output {name!r} has shape {list(array.shape)} for a batch of {expected} rows")
         return _cut(outputs, rows)
+
+
+def _whole_seconds(seconds: float) -> int:
+    """Round up for Retry-After; 1 where nothing is known."""
+    return max(1, math.ceil(seconds)) if math.isfinite(seconds) else 1
 
 
 def _rows_and_key(inputs: Arrays) -> tuple[int, Hashable]:

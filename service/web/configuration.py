@@ -50,7 +50,7 @@ def describe(live: LiveModel, policy: VersionPolicy, settings: Settings) -> dict
         "platform": "onnxruntime_onnx",
         "backend": "onnxruntime",
         "version_policy": policy.model_dump(mode="json", exclude_none=True),
-        "max_batch_size": chosen.max_batch_size if batched else 0,
+        "max_batch_size": live.batcher.limits.max_batch_size if batched else 0,
         "input": _tensors(live.signature.inputs, batched=batched),
         "output": _tensors(live.signature.outputs, batched=batched),
         "instance_group": [

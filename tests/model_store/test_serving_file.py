@@ -26,6 +26,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         require_provider=True,
         threads=2,
         max_batch_size=16,
+        p99_ms=25,
     )
     (tmp_path / "serving.json").write_text(written.to_json())
     (tmp_path / "labels.json").write_text(labels_to_json({"stable": 3, "canary": 4}))
@@ -49,6 +50,7 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ('{"version_policy": {"specific": {"versions": []}}}', "version_policy.specific.versions"),
         ('{"version_policy": {"specific": {"versions": ["1"]}}}', "version_policy.specific.versions.0"),
         ('{"max_batch_size": "64"}', "max_batch_size: Input should be a valid integer"),
+        ('{"p99_ms": -1}', "p99_ms: Input should be greater than or equal to 0"),
         ('{"providers": []}', "providers"),
     ],
 )

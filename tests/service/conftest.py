@@ -31,9 +31,8 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", params=list(FRONTS))
 def service(request: pytest.FixtureRequest, tiny_store: Path) -> Iterator[RunningService]:
     """The same service through both routes: the asyncio front, and the Flask application under a plain WSGI worker."""
-    with running(
-        tiny_store, command=FRONTS[request.param], max_json_bytes=200_000, max_binary_bytes=400_000
-    ) as service:
+    limits = {"max_json_bytes": 200_000, "max_binary_bytes": 400_000, "max_batch_size": 64}
+    with running(tiny_store, command=FRONTS[request.param], **limits) as service:
         yield service
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -66,13 +68,19 @@ def with_batcher(
     max_batch_size: int = 8,
     max_queue_rows: int = 1000,
     max_queue_bytes: int = 2**30,
+    objective_seconds: float = math.inf,
     observer: Recorder | None = None,
     **options: Any,
 ) -> Any:
     """Run a coroutine function with a batcher on a loop of its own."""
 
     async def main() -> Any:
-        limits = Limits(max_batch_size=max_batch_size, max_queue_rows=max_queue_rows, max_queue_bytes=max_queue_bytes)
+        limits = Limits(
+            max_batch_size=max_batch_size,
+            max_queue_rows=max_queue_rows,
+            max_queue_bytes=max_queue_bytes,
+            objective_seconds=objective_seconds,
+        )
         with ThreadPoolExecutor(1) as executor:
             return await work(
                 Batcher(run, limits=limits, executor=executor, observer=observer or Recorder(), **options)
@@ -288,6 +296,57 @@ def test_a_request_whose_future_is_cancelled_is_not_run(count: int) -> None:
     with_batcher(work, run, **IN_THREAD)
 
     assert seen == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("priority", "accepted"), [pytest.param(0, 2, id="no-priority"), pytest.param(1, 4, id="first-of-all")]
+)
+def test_what_would_be_answered_later_than_the_objective_is_refused_at_once(priority: int, accepted: int) -> None:
+    """A batch of one row runs for one second; the clock stands still."""
+    run, go_on, _ = held_back()
+
+    async def work(batcher: Batcher) -> Any:
+        answers = [batcher.ask(rows(0), timeout=50)]
+        await asyncio.sleep(0.01)
+        answers += [batcher.ask(rows(n), timeout=50, priority=0) for n in (1, 2)]
+        with pytest.raises(QueueFull, match=r"after 4 seconds, later than the objective of 3$") as refused:
+            batcher.ask(rows(3), timeout=50)
+        for n in range(4, 7):
+            with contextlib.suppress(QueueFull):
+                answers.append(batcher.ask(rows(n), timeout=50, priority=priority))
+        go_on.set()
+        await asyncio.gather(*answers)
+        return len(answers) - 1, refused.value.retry_after
+
+    assert with_batcher(work, run, max_batch_size=1, objective_seconds=3.0, clock=lambda: 0.0, **IN_THREAD) == (
+        accepted,
+        1,
+    )
+
+
+def test_a_request_that_finds_nobody_waiting_is_never_refused() -> None:
+    async def work(batcher: Batcher) -> Any:
+        return await batcher.submit(rows(*range(20)), timeout=5)
+
+    assert len(with_batcher(work, objective_seconds=0.001, **IN_THREAD)["y"]) == 20
+
+
+def test_the_time_to_come_back_is_that_of_what_runs_and_of_what_waits() -> None:
+    """Three seconds for a batch of eight: one runs, and two wait."""
+    run, go_on, _ = held_back()
+
+    async def work(batcher: Batcher) -> Any:
+        answers = [batcher.ask(rows(*range(8)), timeout=50)]
+        await asyncio.sleep(0.01)
+        answers += [batcher.ask(rows(*range(8)), timeout=50) for _ in range(2)]
+        with pytest.raises(QueueFull) as refused:
+            batcher.ask(rows(0), timeout=50)
+        go_on.set()
+        await asyncio.gather(*answers)
+        return refused.value.retry_after
+
+    measured = {"predict_seconds": lambda count: 3.0 if count == 8 else 1.0}
+    assert with_batcher(work, run, max_queue_rows=16, clock=lambda: 0.0, **measured) == 9
 
 
 requests = st.lists(

@@ -84,10 +84,30 @@ def test_bytes_that_are_no_model_are_refused_in_one_line() -> None:
 def test_warm_up_measures_up_to_the_largest_batch() -> None:
     rows = np.ones((2, 3), np.float32)
 
-    curve = warmup.measure(Session(tiny_models.affine()), {"x": rows}, max_batch_size=64)
+    curve = warmup.measure(Session(tiny_models.affine()), {"x": rows}, max_batch_size=50)
 
-    assert [size for size, _ in curve.points] == [1, 4, 16, 64]
+    assert [size for size, _ in curve.points] == [1, 2, 4, 8, 16, 32, 50]
     assert all(seconds > 0 for _, seconds in curve.points)
+
+
+@pytest.mark.parametrize(
+    ("width", "largest"),
+    [pytest.param(3, 1024, id="rows"), pytest.param(2**20, 4, id="bytes"), pytest.param(2**23, 1, id="one-row")],
+)
+def test_warm_up_without_a_largest_batch_is_bounded_in_rows_and_in_bytes(width: int, largest: int) -> None:
+    curve = warmup.measure(Session(tiny_models.affine(width=None)), {"x": np.ones((1, width), np.float32)})
+
+    sizes = [rows for rows, _ in curve.points]
+    assert sizes[0] == 1
+    assert sizes[-1] == largest or (curve.has_ceased_to_pay and sizes[-1] < largest)
+
+
+def test_warm_up_ends_before_a_batch_that_cannot_run() -> None:
+    session = Session(tiny_models.added_to_four_rows())
+
+    curve = warmup.measure(session, {"x": np.ones((1, 3), np.float32)})
+
+    assert [rows for rows, _ in curve.points] == [1]
 
 
 def test_warm_up_ends_within_its_time_when_runs_are_long() -> None:
@@ -104,6 +124,52 @@ def test_predicted_time_is_linear_between_and_beyond_what_was_measured() -> None
 
     assert [curve.seconds(rows) for rows in (1, 3, 5, 7)] == [1.0, 2.0, 3.0, 4.0]
     assert warmup.CostCurve(()).seconds(1) == float("inf")
+
+
+# The networks of bench/models.py on one core of a server: seconds by rows.
+SMALL = warmup.CostCurve(((1, 12e-6), (4, 15e-6), (16, 37e-6), (64, 124e-6), (256, 472e-6), (1024, 1865e-6)))
+LARGE = warmup.CostCurve(((1, 99e-6), (4, 145e-6), (8, 282e-6), (16, 566e-6), (32, 1126e-6), (64, 2248e-6)))
+FLAT = warmup.CostCurve(tuple((2**power, 200e-6) for power in range(11)))
+
+
+@pytest.mark.parametrize(
+    ("curve", "useful"),
+    [
+        pytest.param(SMALL, 1024, id="small"),
+        pytest.param(LARGE, 32, id="large"),
+        pytest.param(FLAT, 1024, id="flat"),
+        pytest.param(warmup.CostCurve(((1, 0.1), (2, 0.2), (4, 0.4))), 1, id="linear"),
+        pytest.param(warmup.CostCurve(()), 64, id="nothing-measured"),
+    ],
+)
+def test_the_largest_useful_batch_is_where_rows_per_second_cease_to_grow(curve: warmup.CostCurve, useful: int) -> None:
+    assert curve.useful_rows() == useful
+
+
+def test_measuring_goes_on_as_long_as_larger_batches_pay() -> None:
+    linear = [(rows, 0.1 * rows) for rows in (1, 2, 4)]
+
+    assert not warmup.CostCurve(tuple(linear[:2])).has_ceased_to_pay
+    assert warmup.CostCurve(tuple(linear)).has_ceased_to_pay
+    assert not FLAT.has_ceased_to_pay
+
+
+curves = st.lists(
+    st.tuples(st.integers(1, 1000), st.floats(1e-6, 10)), min_size=1, unique_by=lambda point: point[0]
+).map(lambda points: warmup.CostCurve(tuple(sorted(points))))
+
+
+@given(curves, st.floats(1e-6, 100), st.integers(1, 2000))
+def test_the_rows_that_run_within_a_time_do(curve: warmup.CostCurve, seconds: float, most: int) -> None:
+    growing = warmup.CostCurve(
+        tuple(zip((rows for rows, _ in curve.points), sorted(took for _, took in curve.points), strict=True))
+    )
+
+    rows = growing.rows_within(seconds, most=most)
+
+    assert rows == 1 or growing.seconds(rows) <= seconds
+    assert rows == most or growing.seconds(rows + 1) > seconds
+    assert 1 <= rows <= most
 
 
 @given(st.lists(st.tuples(st.integers(1, 1000), st.floats(1e-6, 10)), min_size=1, unique_by=lambda point: point[0]))

@@ -32,6 +32,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "OVENBIRD_REQUIRE_PROVIDER": "true",
         "OVENBIRD_PROVIDER_OPTIONS": '{"CUDAExecutionProvider": {"device_id": 1, "use_tf32": true, "x": "as it is"}}',
         "OVENBIRD_POLL_INTERVAL": "0.5",
+        "OVENBIRD_MAX_BATCH_SIZE": "0",
+        "OVENBIRD_P99_MS": "25",
     }
 
     assert Settings.from_env(environ) == Settings(
@@ -40,6 +42,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         control="explicit",
         load=("one", "two"),
         poll_interval=0.5,
+        max_batch_size=0,
+        p99_ms=25,
         provider=("cuda", "cpu"),
         require_provider=True,
         provider_options={"cuda": {"device_id": "1", "use_tf32": "true", "x": "as it is"}},

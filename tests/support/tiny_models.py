@@ -126,6 +126,16 @@ def negative(shape: list[Any]) -> bytes:
     return _model([helper.make_node("Neg", ["x"], ["y"])], sides[:1], sides[1:])
 
 
+def added_to_four_rows() -> bytes:
+    """y is x with four rows of zeros added to it: of one row, or of four, four rows; it fails on any other number."""
+    return _model(
+        [helper.make_node("Add", ["x", "zeros"], ["y"])],
+        [helper.make_tensor_value_info("x", FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", FLOAT, ["m", 3])],
+        (numpy_helper.from_array(np.zeros((4, 3), np.float32), "zeros"),),
+    )
+
+
 def turned() -> bytes:
     """y is x with rows and columns exchanged: a batch axis that is none."""
     return _model(
