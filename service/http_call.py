@@ -6,7 +6,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -36,12 +36,24 @@ def post(
     """Post a body to a path (already quoted) of the service at `url`, and return the answer's body.
 
     Raises:
+        Refused, click.UsageError, click.ClickException: as `call`.
+    """
+    return call(url, path, body, {"Content-Type": content_type}, timeout=timeout)
+
+
+def call(
+    url: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, *,
+    timeout: float = TIMEOUT_SECONDS,
+) -> bytes:  # fmt: skip
+    """Get a path (already quoted) of the service at `url`, or post a body to it, and return the answer's body.
+
+    Raises:
         Refused: the service answered with an error.
         click.UsageError, click.ClickException: there is no such address, or nobody answers there.
     """
     if not url.startswith(("http://", "https://")):
         raise click.UsageError(f"--url {url!r}: expected http://… or https://…")
-    request = urllib.request.Request(f"{url.rstrip('/')}{path}", body, {"Content-Type": content_type})  # noqa: S310  (checked above)
+    request = urllib.request.Request(f"{url.rstrip('/')}{path}", body, dict(headers or {}))  # noqa: S310  (checked above)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
             answer: bytes = response.read()
