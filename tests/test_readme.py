@@ -40,7 +40,8 @@ def test_every_status_is_listed() -> None:
         assert re.search(rf"^\| {status} \| \w", README, re.MULTILINE), status
 
 
-@pytest.mark.parametrize("words", [[], ["serve"], ["predict"], ["train"], ["store"], ["store", "list"],
+@pytest.mark.parametrize("words", [[], ["serve"], ["predict"], ["bench"], ["train"], ["store"],
+                                   ["store", "list"],
                                    ["store", "show"], ["store", "verify"]], ids=" ".join)  # fmt: skip
 def test_every_command_teaches_by_example(words: list[str]) -> None:
     shown = CliRunner().invoke(main, [*words, "--help"])
