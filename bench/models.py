@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ def dense(widths: list[int], path: Path) -> Path:
     """Write dense layers with ReLU and a softmax at the end: x FP32 [N, widths[0]] → y FP32 [N, widths[-1]]."""
     random = np.random.default_rng(0)
     nodes, weights, source = [], [], "x"
-    for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(widths)):
         kernel = (random.standard_normal((fan_in, fan_out)) / fan_in**0.5).astype(np.float32)
         weights += [
             numpy_helper.from_array(kernel, f"kernel{index}"),

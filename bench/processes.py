@@ -34,9 +34,15 @@ class Server:
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], *, port: int, ready: str, log: Path, env: dict[str, str] | None = None,
-    cwd: Path | None = None, timeout: float = 120.0,
-) -> Iterator[Server]:  # fmt: skip
+    command: Sequence[str],
+    *,
+    port: int,
+    ready: str,
+    log: Path,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float = 120.0,
+) -> Iterator[Server]:
     """Start a server, wait until its path `ready` answers 200, and stop it and its children in the end."""
     started = time.monotonic()
     with log.open("wb") as output:
