@@ -32,13 +32,13 @@ class ClosedLoop:
     errors: int
 
 
-def run(port: int, request: Request, *, clients: int, seconds: float, pids: list[int]) -> ClosedLoop:
+def run(port: int, request: Request, *, clients: int, seconds: int, pids: list[int]) -> ClosedLoop:
     """Send one request again and again over so many connections; `pids` are the server's processes."""
     with tempfile.TemporaryDirectory() as folder:
         script = _script(Path(folder), request)
         before, started = cpu_seconds(pids), time.monotonic()
         output = subprocess.run(
-            ["wrk", "-t1", f"-c{clients}", f"-d{seconds:g}s", "--latency", "-s", str(script),
+            ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script),
              f"http://127.0.0.1:{port}{request.path}"],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 
+from service.sample_requests import Payload, encode
+
 
 @dataclass(frozen=True)
 class Request:
-    """One request, ready to be sent."""
+    """One POST, ready to be sent."""
 
     path: str
     body: bytes
@@ -22,46 +24,27 @@ def rows(count: int, width: int = 784) -> np.ndarray:
     return np.random.default_rng(7).random((count, width), np.float32)
 
 
-def v2_binary(model: str, data: np.ndarray, *, name: str = "x") -> Request:
+def v2_binary(model: str, data: np.ndarray) -> Request:
     """The Open Inference Protocol with binary tensors both ways, as Triton's client sends it."""
-    header = orjson.dumps(
-        {
-            "inputs": [
-                {
-                    "name": name,
-                    "shape": data.shape,
-                    "datatype": "FP32",
-                    "parameters": {"binary_data_size": data.nbytes},
-                }
-            ],
-            "parameters": {"binary_data_output": True},
-        }
-    )
-    return Request(
-        f"/v2/models/{model}/infer",
-        header + data.tobytes(),
-        {"Inference-Header-Content-Length": str(len(header)), "Content-Type": "application/octet-stream"},
-    )
+    return _v2(model, "x", "FP32", data, "binary")
 
 
-def v2_json(model: str, data: np.ndarray, *, name: str = "x") -> Request:
+def v2_json(model: str, data: np.ndarray) -> Request:
     """The Open Inference Protocol with the numbers as a flat JSON list."""
-    tensor = {"name": name, "shape": data.shape, "datatype": "FP32", "data": data.ravel().tolist()}
-    return Request(
-        f"/v2/models/{model}/infer", orjson.dumps({"inputs": [tensor]}), {"Content-Type": "application/json"}
-    )
+    return _v2(model, "x", "FP32", data, "json")
+
+
+def v2_text(model: str, texts: list[str]) -> Request:
+    """Strings in the Open Inference Protocol, as JSON."""
+    return _v2(model, "text", "BYTES", np.array(texts, object), "json")
+
+
+def _v2(model: str, name: str, datatype: str, data: np.ndarray, payload: Payload) -> Request:
+    return Request(f"/v2/models/{model}/infer", *encode({name: data}, {name: datatype}, payload))
 
 
 def v1_json(model: str, data: np.ndarray) -> Request:
     """TensorFlow Serving's predict, by rows."""
     return Request(
         f"/v1/models/{model}:predict", orjson.dumps({"instances": data.tolist()}), {"Content-Type": "application/json"}
-    )
-
-
-def v2_text(model: str, texts: list[str], *, name: str = "text") -> Request:
-    """Strings in the Open Inference Protocol."""
-    tensor = {"name": name, "shape": [len(texts)], "datatype": "BYTES", "data": texts}
-    return Request(
-        f"/v2/models/{model}/infer", orjson.dumps({"inputs": [tensor]}), {"Content-Type": "application/json"}
     )

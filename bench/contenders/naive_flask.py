@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
-import onnxruntime
 from flask import Flask, Response, request
 
+from bench.contenders.onnx_session import open_session
+
 app = Flask(__name__)
-session = onnxruntime.InferenceSession(os.environ["MODEL"], providers=["CPUExecutionProvider"])
+session = open_session()
 width = session.get_inputs()[0].shape[1]
 
 
@@ -22,3 +21,9 @@ def ready() -> str:
 def predict() -> Response:
     data = np.frombuffer(request.get_data(cache=False), np.float32).reshape(-1, width)
     return Response(session.run(None, {"x": data})[0].tobytes(), mimetype="application/octet-stream")
+
+
+@app.post("/predict-json")
+def predict_json() -> dict[str, object]:
+    data = np.asarray(request.get_json()["x"], np.float32)
+    return {"y": session.run(None, {"x": data})[0].tolist()}
