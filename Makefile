@@ -1,6 +1,7 @@
 # make demo     serve the starter models, ask them, leave the service running
 # make train    train one model of each kind into ./store, served as it is published
 # make test     install what the tests need, run them (STRICT=1: a missing system part is a failure)
+# make bench    measure the service beside others (ARGS='--quick' or '--only floor,start' for less); needs wrk
 # make stop     stop what demo and train left running
 # make check    ruff and mypy
 # make clean    remove the virtual environment and what was made
@@ -14,7 +15,7 @@ CLIENTS := $(VENV)-clients
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo train test check format starters stop clean
+.PHONY: demo train test check format starters bench stop clean
 
 demo: $(VENV)/.service
 	@$(BIN)/python examples/demo.py
@@ -41,6 +42,11 @@ starters: $(VENV)/.training
 	rm -rf run/starters
 	$(BIN)/python -m training.starter_models --store run/starters
 	rm -rf model_store/models && cp -r run/starters model_store/models && rm -f model_store/models/.lock
+
+# The other servers are installed below run/bench, each in an environment of its own (about 1.9 GB).
+bench: $(VENV)/.training
+	@$(BIN)/python -m bench.prepare
+	$(BIN)/python -m bench.run $(ARGS)
 
 stop:
 	@$(BIN)/python examples/demo.py --stop

@@ -165,7 +165,7 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender(
-            "ovenbird", "this service, as it is started by default", _ovenbird, "/v2/models/dense/ready", V2,
+            "ovenbird", "this service, one thread a run", _ovenbird, "/v2/models/dense/ready", V2,
             variables={"OVENBIRD_CONTROL": "none", "OVENBIRD_THREADS": "1"},
         ),
         Contender(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 
 import numpy as np
-import orjson
+from PIL import Image
 
 from service.sample_requests import Payload, encode
 
@@ -43,8 +44,9 @@ def _v2(model: str, name: str, datatype: str, data: np.ndarray, payload: Payload
     return Request(f"/v2/models/{model}/infer", *encode({name: data}, {name: datatype}, payload))
 
 
-def v1_json(model: str, data: np.ndarray) -> Request:
-    """TensorFlow Serving's predict, by rows."""
-    return Request(
-        f"/v1/models/{model}:predict", orjson.dumps({"instances": data.tolist()}), {"Content-Type": "application/json"}
-    )
+def picture(model: str, side: int = 28) -> Request:
+    """A grey PNG, as people send one."""
+    pixels = np.random.default_rng(7).integers(256, size=(side, side)).astype(np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "PNG")
+        return Request(f"/v2/models/{model}/predict", file.getvalue(), {"Content-Type": "image/png"})
