@@ -182,10 +182,6 @@ CONTENDERS = {
             _program("triton_server.py"), "/v2/models/dense/ready", V2, "triton",
         ),
         Contender(
-            "pytriton", "the same tritonserver as PyTriton uses it: @batch, DynamicBatcher, no delay",
-            _program("pytriton_model.py"), "/v2/models/dense/ready", V2, "triton",
-        ),
-        Contender(
             "mlserver", "a custom runtime, max_batch_size 64, max_batch_time 2 ms", _mlserver,
             "/v2/models/dense/ready", {"json": V2["json"]}, "mlserver",
         ),
