@@ -38,13 +38,15 @@ class Work:
 @click.argument("model", metavar="MODEL[@VERSION]")
 @url_option
 @click.option("--clients", type=click.IntRange(1, 1024), help="Closed loop: connections that send.  [default: 16]")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: requests a second, on average.")
+@click.option("--rate", type=click.FloatRange(0, 1e6, min_open=True), help="Open loop: requests a second, on average.")
 @click.option("--rows", type=click.IntRange(1), default=1, show_default=True, help="Rows of each request.")
 @click.option("--payload", type=click.Choice(["json", "binary"]), default="binary", show_default=True,
               help="How tensors are sent and answered.")  # fmt: skip
 @click.option("--data", type=click.Path(exists=True, dir_okay=False, path_type=Path),
               help="Send this file: .json to infer, others to predict.")  # fmt: skip
-@click.option("--seconds", type=click.FloatRange(0.1), default=10.0, show_default=True, help="How long to measure.")
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 86400), default=10.0, show_default=True, help="How long to measure."
+)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON; times in seconds.")
 def bench(
     model: str, url: str, clients: int | None, rate: float | None, rows: int, payload: Payload, data: Path | None,

@@ -33,11 +33,12 @@ LAST_ANSWERS_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Target:
-    """Where requests go: an address, and what it takes to connect."""
+    """Where requests go: an address, what it takes to connect, and what stands before every path."""
 
     host: str
     port: int
     tls: bool = False
+    prefix: str = ""
 
     @classmethod
     def of(cls, url: str) -> Target:
@@ -46,13 +47,13 @@ class Target:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r}: expected http://… or https://…")
         tls = parts.scheme == "https"
-        return cls(parts.hostname, parts.port or (443 if tls else 80), tls)
+        return cls(parts.hostname, parts.port or (443 if tls else 80), tls, parts.path.rstrip("/"))
 
     def request(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Write a POST as it goes over the wire."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         fields = {"Host": f"{host}:{self.port}", "Content-Length": str(len(body)), **headers}
-        lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        lines = [f"POST {self.prefix}{path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join((*lines, "", "")).encode("latin-1") + body
 
 

@@ -89,6 +89,7 @@ def test_the_report_reads_as_a_table(service: RunningService) -> None:
         pytest.param(["one-row", "--rows", "2"], 2, "input 'x' has shape [1, 3]", id="too-many-rows"),
         pytest.param(["double", "--rows", "40000"], 1, "the body is larger than", id="too-large"),
         pytest.param(["double", "--rate", "0"], 2, "--rate", id="no-rate"),
+        pytest.param(["double", "--rate", "inf"], 2, "--rate", id="endless-rate"),
         pytest.param(["double", "--data", "absent.json"], 2, "absent.json", id="no-file"),
     ],
 )

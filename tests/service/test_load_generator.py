@@ -128,3 +128,21 @@ def test_a_server_that_closes_after_each_answer_is_asked_over_new_connections(
 
     assert len(load.latencies) > 2
     assert not load.failures
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://127.0.0.1:8000", Target("127.0.0.1", 8000)),
+        ("http://models.example/ovenbird/", Target("models.example", 80, prefix="/ovenbird")),
+        ("https://[::1]", Target("::1", 443, tls=True)),
+    ],
+)
+def test_an_address_says_where_requests_go(url: str, target: Target) -> None:
+    assert Target.of(url) == target
+
+
+def test_a_request_names_the_host_and_the_whole_path() -> None:
+    request = Target("::1", 8000, prefix="/ovenbird").request("/v2", b"rows", {"X-One": "1"})
+
+    assert request == (b"POST /ovenbird/v2 HTTP/1.1\r\nHost: [::1]:8000\r\nContent-Length: 4\r\nX-One: 1\r\n\r\nrows")
