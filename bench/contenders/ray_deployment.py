@@ -42,7 +42,8 @@ if __name__ == "__main__":
     hook = "bench.contenders.ray_deployment.listen_on_loopback_only"
     ray.init(num_cpus=2, include_dashboard=False, runtime_env={"worker_process_setup_hook": hook})
     serve.start(http_options={"host": "127.0.0.1", "port": int(os.environ["PORT"])})
-    serve.run(Dense.bind(), route_prefix="/predict")
+    deployment: Any = Dense
+    serve.run(deployment.bind(), route_prefix="/predict")
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
     serve.shutdown()
     ray.shutdown()

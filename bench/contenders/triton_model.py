@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as triton  # type: ignore[import-not-found]
+import triton_python_backend_utils as triton
 
 # The backend leaves PYTHONPATH out.
 sys.path.append(os.environ["PYTHONPATH"])
