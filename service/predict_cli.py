@@ -41,8 +41,9 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
       echo "def main(): pass" | ovenbird predict code-or-prose -
 
     FILE - is standard input. What a file holds is told by its name: .png .jpg .webp pictures, .csv rows of numbers,
-    .txt one text a line, .json {"inputs": rows}; otherwise by what the model takes. Pictures are sent together and
-    run as one batch; a file that cannot be answered is named, and the others are answered all the same (exit code 1).
+    .txt .md .py and the like one text a line, .json {"inputs": rows}; otherwise by what the model takes. Pictures are
+    sent together and run as one batch; a file that cannot be answered is named, and the others are answered all the
+    same (exit code 1).
     """
     path = _path(model)
     failed = 0
@@ -75,7 +76,11 @@ def _batches(files: Sequence[str]) -> Iterator[list[str]]:
 
 
 def _type_of(name: str) -> str:
-    return mimetypes.guess_type(name)[0] or "application/octet-stream"
+    """Tell what a file holds by its name: source code is text, too; what the service does not know is left untold."""
+    kind = mimetypes.guess_type(name)[0] or ""
+    if kind.startswith("image/") or kind in ("text/csv", "application/json"):
+        return kind
+    return "text/plain" if kind.startswith("text/") else "application/octet-stream"
 
 
 def _answers(url: str, path: str, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any] | Refused]]:
@@ -147,8 +152,10 @@ def _readable(name: str, answer: dict[str, Any]) -> str:
 
 
 def _one(prediction: dict[str, Any]) -> str:
-    if "label" in prediction:
-        return f"{prediction['label']}  ({prediction['probability']:.1%})"
+    match prediction:
+        # A model without a manifest may have outputs of these names that are something else.
+        case {"label": str(label), "probability": float(probability)}:
+            return f"{label}  ({probability:.1%})"
     return "  ".join(f"{name} {_shortened(value)}" for name, value in prediction.items())
 
 

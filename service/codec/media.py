@@ -28,7 +28,7 @@ _UNTOLD = frozenset({"", "application/octet-stream", forms.URLENCODED})
 
 Kind = Literal["json", "picture", "text", "csv"]
 _OF_INPUT: dict[str, Kind] = {"image": "picture", "text": "text"}
-_OF_TYPE: dict[str, Kind] = {"application/json": "json", "text/csv": "csv", "text/plain": "text"}
+_OF_TYPE: dict[str, Kind] = {"application/json": "json", "text/csv": "csv"}
 _OF_SUFFIX: dict[str, Kind] = {".json": "json", ".csv": "csv"}
 
 
@@ -59,7 +59,7 @@ class Asked:
 def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: int) -> Asked:
     """Make a model's input tensors from a body, by its content type.
 
-    `image/*` is one picture, `text/csv` rows of numbers (with or without a header), `text/plain` one text a line,
+    `image/*` is one picture, `text/csv` rows of numbers (with or without a header), other `text/*` one text a line,
     `application/json` `{"inputs": rows}` or `{"inputs": {name: rows}}`, and `multipart/form-data` any number of these,
     which become one batch. Without a telling content type the kind of the model's input decides.
 
@@ -101,7 +101,9 @@ def _kind_of_part(part: Part, model: Described) -> Kind:
 
     Text is what many clients call every field and many a file, so that it tells nothing.
     """
-    told = None if part.content_type == "text/plain" else _kind_of_type(part.content_type)
+    told = _kind_of_type(part.content_type)
+    if told == "text":
+        told = None
     kind = told or _OF_SUFFIX.get(PurePath(part.filename or "").suffix.lower()) or _kind_of_input(model)
     if kind != "text" and not told and part.body.lstrip()[:1] == b"{":
         kind = "json"
@@ -109,7 +111,9 @@ def _kind_of_part(part: Part, model: Described) -> Kind:
 
 
 def _kind_of_type(media_type: str) -> Kind | None:
-    return "picture" if media_type.startswith("image/") else _OF_TYPE.get(media_type)
+    if media_type.startswith("image/"):
+        return "picture"
+    return _OF_TYPE.get(media_type) or ("text" if media_type.startswith("text/") else None)
 
 
 def _kind_of_input(model: Described) -> Kind:

@@ -11,7 +11,7 @@ from service_process import FRONTS, RunningService, running
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """double, slow, lower, lookup, brightness, colour, table; without a manifest one-row, one-picture and others."""
+    """double, slow, lower, lookup, brightness, colour, table; bare: named, one-row, one-picture and others."""
     store = tmp_path_factory.mktemp("tiny") / "store"
     tiny_models.publish_affine(store)
     tiny_models.publish_affine(store, "slow", slow=20)
@@ -20,6 +20,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_models.publish_brightness(store)
     tiny_models.publish_brightness(store, "colour", channels=3)
     tiny_models.publish_table(store)
+    tiny_models.put(store, "named", tiny_models.named())
     tiny_models.put(store, "one-row", tiny_models.negative([1, 3]))
     tiny_models.put(store, "one-picture", tiny_models.brightness(rows=1))
     tiny_models.put(store, "no-rows", tiny_models.negative([3]))

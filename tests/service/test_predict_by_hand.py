@@ -78,8 +78,9 @@ def test_rows_of_csv_are_answered_one_by_one(client: httpx.Client) -> None:
     assert [row["y"] for row in answer.json()["predictions"]] == [[2, 4, 6], [8, 10, 12]]
 
 
-def test_lines_of_text_are_answered_one_by_one(client: httpx.Client) -> None:
-    answer = client.post("/v2/models/lower/predict", content="ONE\r\nZWEI Ü\n", headers={"Content-Type": "text/plain"})
+@pytest.mark.parametrize("content_type", ["text/plain", "text/x-python", "text/markdown; charset=utf-8"])
+def test_lines_of_text_are_answered_one_by_one(client: httpx.Client, content_type: str) -> None:
+    answer = client.post("/v2/models/lower/predict", content="ONE\r\nZWEI Ü\n", headers={"Content-Type": content_type})
 
     assert [row["lower"] for row in answer.json()["predictions"]] == ["one", "zwei ü"]
 

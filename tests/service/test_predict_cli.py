@@ -72,3 +72,19 @@ def test_standard_input_stands_among_files(service: RunningService, tmp_path: Pa
         f'{tmp_path}/a.txt row 2: lower "two"',
         'standard input: lower "three"',
     ]
+
+
+def test_an_output_that_is_called_label_is_shown_as_any_other(service: RunningService, tmp_path: Path) -> None:
+    (tmp_path / "iris.csv").write_text("0.25,0.5,0.25\n")
+
+    shown = predict(service, "named", str(tmp_path / "iris.csv"))
+
+    assert shown.stderr == b""
+    assert shown.stdout.decode() == f"{tmp_path}/iris.csv: label 1  probabilities [0.25, 0.5, 0.25]\n"
+
+
+@pytest.mark.parametrize("name", ["a.py", "a.md", "a.html", "a.sh", "a.pdf", "a"])
+def test_a_text_may_be_called_as_its_language_is(service: RunningService, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("ONE")
+
+    assert predict(service, "lower", str(tmp_path / name)).stdout.decode() == f'{tmp_path / name}: lower "one"\n'

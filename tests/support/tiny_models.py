@@ -65,6 +65,21 @@ def echo_text() -> bytes:
     )
 
 
+def named() -> bytes:
+    """What scikit-learn's converter makes of a classifier: label is the largest column's number, probabilities = x."""
+    return _model(
+        [
+            helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=0),
+            helper.make_node("Identity", ["x"], ["probabilities"]),
+        ],
+        [helper.make_tensor_value_info("x", FLOAT, ["batch", 3])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["batch"]),
+            helper.make_tensor_value_info("probabilities", FLOAT, ["batch", 3]),
+        ],
+    )
+
+
 def lookup(size: int = 5) -> bytes:
     """Row of a table by its number; a number outside the table fails the whole batch in onnxruntime."""
     table = numpy_helper.from_array(np.arange(size, dtype=np.float32) * 10, "table")
