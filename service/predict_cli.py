@@ -25,7 +25,7 @@ mimetypes.add_type("text/csv", ".csv")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("model", metavar="MODEL[@VERSION]")
+@click.argument("model", metavar="MODEL[@VERSION|@LABEL]")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(allow_dash=True))
 @url_option
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a file: its name, and the service's answer.")
@@ -38,6 +38,7 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
       ovenbird predict mnist-cnn scans/*.png --json
       ovenbird predict wine-dnn rows.csv
       ovenbird predict nsmc-text@1 reviews.txt --json
+      ovenbird predict mnist-cnn@stable digit.png
       echo "def main(): pass" | ovenbird predict code-or-prose -
 
     FILE - is standard input. What a file holds is told by its name: .png .jpg .webp pictures, .csv rows of numbers,
@@ -62,8 +63,9 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
 
 
 def _path(model: str) -> str:
-    name, _, version = model.partition("@")
-    steps = [name] + (["versions", version] if version else []) + ["predict"]
+    name, _, chosen = model.partition("@")
+    kind = "versions" if chosen.isdecimal() else "labels"
+    steps = [name, *([kind, chosen] if chosen else []), "predict"]
     return f"/v2/models/{'/'.join(urllib.parse.quote(step, safe='') for step in steps)}"
 
 

@@ -10,7 +10,8 @@ from service.openapi.schemas import YES_OR_NO, record, reference
 SERVICE, MODELS, V1, REPOSITORY, PAGES = "Service", "Any model", "TensorFlow Serving", "Repository", "For people"
 
 TAGS = {
-    MODELS: "Open Inference Protocol V2. Each path exists with /versions/V after the model's name, too.",
+    MODELS: "Open Inference Protocol V2. Each path exists with /versions/V after the model's name, too, "
+    "and those that ask a model with /labels/LABEL.",
     V1: "TensorFlow Serving's REST API, and the probes of KServe's first protocol.",
     REPOSITORY: "What is served, and what is not.",
     SERVICE: "The service itself.",
@@ -102,8 +103,8 @@ def _models() -> dict[str, Any]:
         | also_for_versions(
             "/v2/models/{name}/ready", get=_or_not_yet("Does it serve?", "ModelReady", tag=MODELS, statuses=(404,))
         )
-        | also_for_versions("/v2/models/{name}/infer", post=infer)
-        | also_for_versions("/v2/models/{name}/predict", post=predict)
+        | also_for_versions("/v2/models/{name}/infer", labels=True, post=infer)
+        | also_for_versions("/v2/models/{name}/predict", labels=True, post=predict)
     )
 
 

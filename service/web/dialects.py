@@ -137,6 +137,8 @@ def _v2_target(name: str, rest: list[str]) -> Target | None:
             return Target(V2, name)
         case ["versions", version, "infer"] if version:
             return Target(V2, name, version)
+        case ["labels", label, "infer"] if label:
+            return Target(V2, name, label=label)
     return None
 
 

@@ -24,9 +24,10 @@ DISCARD_BYTES = 64 * 2**20
 
 @blueprint.post("/v2/models/<name>/infer")
 @blueprint.post("/v2/models/<name>/versions/<version>/infer")
-def infer(name: str, version: str | None = None) -> Response:
-    """Answer an inference request of the Open Inference Protocol V2."""
-    return ask_model(Target(V2, name, version))
+@blueprint.post("/v2/models/<name>/labels/<label>/infer")
+def infer(name: str, version: str | None = None, label: str | None = None) -> Response:
+    """Answer an inference request of the Open Inference Protocol V2; the protocol itself knows no labels."""
+    return ask_model(Target(V2, name, version, label))
 
 
 def ask_model(target: Target) -> Response:
@@ -44,7 +45,8 @@ def ask_model(target: Target) -> Response:
 
 @blueprint.post("/v2/models/<name>/predict")
 @blueprint.post("/v2/models/<name>/versions/<version>/predict")
-def predict(name: str, version: str | None = None) -> Response:
+@blueprint.post("/v2/models/<name>/labels/<label>/predict")
+def predict(name: str, version: str | None = None, label: str | None = None) -> Response:
     """Answer what people send by hand: pictures, CSV rows, lines of text, a form, or `{"inputs": …}`."""
     settings, wire = parts().settings, request_wire()
     body = wire.plain(request_body(settings.max_binary_bytes), settings)
@@ -66,7 +68,7 @@ def predict(name: str, version: str | None = None) -> Response:
         )
         return wire.compressed(Answer(encoded))
 
-    return counted(name, version, answer)
+    return counted(name, version, answer, label=label)
 
 
 def count_failure(

@@ -8,10 +8,12 @@ import pytest
 import tiny_models
 from service_process import FRONTS, RunningService, running
 
+from model_store import Store, steering
+
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """double, slow, lower, lookup, brightness, colour, table; bare: named, one-row, one-picture and others."""
+    """double, slow, lower, lookup, brightness, colour, table (version 1 is stable); bare: named, one-row and others."""
     store = tmp_path_factory.mktemp("tiny") / "store"
     tiny_models.publish_affine(store)
     tiny_models.publish_affine(store, "slow", slow=20)
@@ -20,6 +22,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_models.publish_brightness(store)
     tiny_models.publish_brightness(store, "colour", channels=3)
     tiny_models.publish_table(store)
+    steering.set_label(Store(store), "table", "stable", 1)
     tiny_models.put(store, "named", tiny_models.named())
     tiny_models.put(store, "one-row", tiny_models.negative([1, 3]))
     tiny_models.put(store, "one-picture", tiny_models.brightness(rows=1))

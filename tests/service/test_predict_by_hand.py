@@ -9,6 +9,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from service_process import affine_body
 
 
 def encoded(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
@@ -95,6 +96,21 @@ def test_simple_json_rows(client: httpx.Client, inputs: object) -> None:
 def test_one_version_can_be_named(client: httpx.Client) -> None:
     assert client.post("/v2/models/double/versions/1/predict", json={"inputs": [[1, 2, 3]]}).status_code == 200
     assert client.post("/v2/models/double/versions/2/predict", json={"inputs": [[1, 2, 3]]}).status_code == 404
+
+
+def test_a_label_may_stand_for_a_version(client: httpx.Client) -> None:
+    by_hand = client.post("/v2/models/table/labels/stable/predict", json={"inputs": [[1, 2, 3]]})
+    by_protocol = client.post("/v2/models/table/labels/stable/infer", json=affine_body([1, 2, 3]))
+    unknown = [
+        client.post(f"/v2/models/table/labels/canary/{verb}", json=affine_body([1, 2, 3]))
+        for verb in ("predict", "infer")
+    ]
+
+    assert by_hand.json()["predictions"] == [{"y": [2, 4, 6]}]
+    assert by_protocol.json()["outputs"][0]["data"] == [2, 4, 6]
+    assert [(answer.status_code, answer.json()["error"]) for answer in unknown] == [
+        (404, "model 'table' has no label 'canary'; it has: stable")
+    ] * 2
 
 
 def test_a_large_picture_may_be_larger_than_a_text(client: httpx.Client) -> None:

@@ -83,6 +83,11 @@ def test_an_output_that_is_called_label_is_shown_as_any_other(service: RunningSe
     assert shown.stdout.decode() == f"{tmp_path}/iris.csv: label 1  probabilities [0.25, 0.5, 0.25]\n"
 
 
+@pytest.mark.parametrize("chosen", ["table", "table@1", "table@stable"])
+def test_a_version_is_named_by_its_number_or_its_label(service: RunningService, chosen: str) -> None:
+    assert predict(service, chosen, "-", stdin=b"1,2,3").stdout == b"standard input: y [2.0, 4.0, 6.0]\n"
+
+
 @pytest.mark.parametrize("name", ["a.py", "a.md", "a.html", "a.sh", "a.pdf", "a"])
 def test_a_text_may_be_called_as_its_language_is(service: RunningService, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("ONE")
