@@ -68,18 +68,24 @@ def v1_predict(model: Served) -> dict[str, Any] | None:
     return simple(model)
 
 
-def commands(model: Served, root: str) -> list[Command]:
-    """Write lines for a shell that ask a model at this address, which ends with a slash."""
+def commands(model: Served, root: str, path: str) -> list[Command]:
+    """Write lines for a shell that ask a model, the simplest first; none if it takes nothing that a line can write.
+
+    Args:
+        model: the model.
+        root: the service's address, which ends with a slash.
+        path: the model's name, or that and `/versions/V`.
+    """
     inference = _inference_words(model)
     v1 = v1_predict(model)
     is_short = _values(model) <= PRINTED_VALUES or (v1 is not None and "instances" in v1)
-    by_hand = _by_hand(model, f"{root}v2/models/{model.name}/predict")
+    by_hand = _by_hand(model, f"{root}v2/models/{path}/predict")
     found = [by_hand] if by_hand else []
     if inference:
-        address = shlex.quote(f"{root}v2/models/{model.name}/infer")
+        address = shlex.quote(f"{root}v2/models/{path}/infer")
         found.append(Command("The protocol's request, with one row", f"curl -d {inference} {address}"))
     if v1 and is_short:
-        line = shlex.join(["curl", "-d", json.dumps(v1), f"{root}v1/models/{model.name}:predict"])
+        line = shlex.join(["curl", "-d", json.dumps(v1), f"{root}v1/models/{path}:predict"])
         found.append(Command("TensorFlow Serving's request", line))
     return found
 

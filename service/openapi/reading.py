@@ -62,4 +62,4 @@ def _shown(schema: Mapping[str, Any] | None) -> str:
     """Name a schema that has a name; print another."""
     if not schema:
         return ""
-    return schema["$ref"].rsplit("/", 1)[-1] if "$ref" in schema else json.dumps(schema, ensure_ascii=False)
+    return schema["$ref"].rsplit("/", 1)[-1] if "$ref" in schema else json.dumps(schema, indent=2, ensure_ascii=False)

@@ -17,6 +17,7 @@ from service.openapi.reading import by_tag
 from service.openapi.served import only_input
 from service.web.parts import parts
 from service.web.problems import JSON
+from service.web.versions import served_versions
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -31,21 +32,21 @@ def openapi() -> Response:
 
 @blueprint.get("/docs")
 def docs() -> str:
-    """Describe the interface for people, with a form to try each model."""
-    models = _served()
-    described = document(models, version=VERSION)
+    """Describe the interface for people, with a form to try each version that serves."""
+    versions = served_versions(parts().repository, parts().control.index())
+    described = document([served.model for served in versions if served.is_default], version=VERSION)
     groups = by_tag(described)
     return render_template(
         "docs.html",
         version=VERSION,
-        models=[
+        rows=[
             {
-                "model": model,
-                "operations": groups.pop(model.name),
-                "commands": commands(model, request.url_root),
-                "input": only_input(model),
+                "served": served,
+                "operations": groups.pop(served.model.name) if served.is_default else [],
+                "commands": commands(served.model, request.url_root, served.path),
+                "input": only_input(served.model),
             }
-            for model in models
+            for served in versions
         ],
         groups=groups,
         meanings={tag["name"]: tag["description"] for tag in described["tags"]},

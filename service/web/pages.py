@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-
 import orjson
 from flask import Blueprint, Response, render_template, request
 
 from model_store import Manifest
 from service.live_model import LiveModel
+from service.openapi.examples import commands
 from service.web.parts import parts
 from service.web.problems import JSON
+from service.web.versions import served_versions
 
 blueprint = Blueprint("pages", __name__)
-
-# What to send to a model whose first input is of this kind, as arguments of curl.
-EXAMPLES = {
-    "image": ["--data-binary", "@picture.png"],
-    "text": ["-H", "Content-Type: text/plain", "-d", "a sentence to judge"],
-    "features": ["-H", "Content-Type: text/csv", "--data-binary", "@rows.csv"],
-}
 
 ALIVE = orjson.dumps({"status": "alive"})
 
@@ -37,12 +30,16 @@ def overview() -> Response:
     """
     if "text/html" not in request.headers.get("Accept", ""):
         return Response(ALIVE, mimetype=JSON, headers={"Vary": "Accept"})
-    repository = parts().repository
+    index = parts().control.index()
     rows = [
-        {"model": model, "facts": _facts(model), "command": example_command(model, request.url_root)}
-        for model in repository.live()
+        {
+            "served": served,
+            "facts": _facts(served.model),
+            "commands": commands(served.model, request.url_root, served.path)[:1],
+        }
+        for served in served_versions(parts().repository, index)
     ]
-    refused = [status for status in parts().control.index() if status.state != "READY"]
+    refused = [status for status in index if status.state != "READY"]
     page = render_template("overview.html", rows=rows, refused=refused)
     return Response(page, mimetype="text/html", headers={"Vary": "Accept"})
 
@@ -60,10 +57,3 @@ def _facts(model: LiveModel) -> dict[str, str]:
         return {"made by": "unknown: an ONNX file without a manifest"}
     quality = next((f"{name.replace('_', ' ')} {value:.4g}" for name, value in manifest.metrics.items()), "unknown")
     return {"made by": f"{manifest.recipe} on {manifest.dataset.name}", "quality": quality}
-
-
-def example_command(model: LiveModel, root: str) -> str:
-    """Write a curl line that asks this model."""
-    fallback = ["-H", "Content-Type: application/json", "-d", '{"inputs": [[0.5, …]]}']
-    arguments = EXAMPLES.get(model.description.inputs[0].kind, fallback)
-    return shlex.join(["curl", *arguments, f"{root}v2/models/{model.name}/predict"])

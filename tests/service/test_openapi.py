@@ -111,22 +111,25 @@ def test_every_example_is_answered_and_fits_its_own_schema(client: httpx.Client,
     assert asked > 30
 
 
-def test_every_line_that_the_page_prints_works_as_it_is_printed(client: httpx.Client) -> None:
+@pytest.mark.parametrize(("path", "at_least"), [("/docs", 30), ("/", 10)])
+def test_every_line_that_a_page_prints_works_as_it_is_printed(client: httpx.Client, path: str, at_least: int) -> None:
     require_program("curl")
-    page = client.get("/docs").text
+    page = client.get(path, headers={"Accept": "text/html"}).text
     lines = [html.unescape(line) for line in re.findall(r"<pre[^>]*>((?:curl|echo) .*?)</pre>", page, re.DOTALL)]
 
     for line in lines:
         shown = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
         assert json.loads(shown.stdout).keys() & {"predictions", "outputs"}, (line, shown.stdout)
 
-    assert len(lines) > 30
+    assert len(lines) > at_least
 
 
-def test_the_page_asks_for_nothing_from_elsewhere_and_leads_back(client: httpx.Client) -> None:
-    page = client.get("/docs")
+def test_the_pages_ask_for_nothing_from_elsewhere_and_lead_to_each_other(client: httpx.Client) -> None:
+    page, overview = (client.get(path, headers={"Accept": "text/html"}) for path in ("/docs", "/"))
 
-    assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert not re.findall(r"(?:src|href|action)=\"(?:\w+:|/)", page.text), "relative: true behind a prefix, and offline"
-    assert 'href="docs"' in client.get("/", headers={"Accept": "text/html"}).text
+    for each in (page, overview):
+        assert each.headers["content-type"] == "text/html; charset=utf-8"
+        assert not re.findall(r"(?:src|href|action)=\"(?:\w+:|/)", each.text), "relative: behind a prefix, and offline"
+    assert 'href="docs"' in overview.text
+    assert 'href="./"' in page.text
     assert all(f'id="{name}"' in page.text for name in client.get("/v1/models").json()["models"])
