@@ -303,6 +303,7 @@ class Repository:
             self._metrics.set_provider(
                 model.name, model.version, model.provider, loaded=True, fell_back=model.obtained.fell_back
             )
+            self._metrics.set_cost(model.name, model.version, model.cost.points)
             LOGGER.info("ready: %s@%s on %s", model.name, model.version, model.provider)
         after = dict(self._serving)
         for name, selection in wanted.items():
@@ -340,6 +341,7 @@ class Repository:
         old.close()
         if not self._serves_version(old):
             self._metrics.set_provider(old.name, old.version, old.provider, loaded=False)
+            self._metrics.set_cost(old.name, old.version, ())
             self._drop_status(old.name, old.version)
         LOGGER.info("unloaded: %s@%s", old.name, old.version)
 

@@ -49,6 +49,8 @@ class Metrics:
         self._registry = registry or CollectorRegistry()
         # (model, version) → the provider that is shown; a version may come back on another one.
         self._providers: dict[tuple[str, str], str] = {}
+        # (model, version) → the batch sizes whose run times are shown.
+        self._measured: dict[tuple[str, str], Sequence[int]] = {}
         self.requests = Counter(
             "ovenbird_requests", "Inference requests answered with success.", _BY_VERSION, registry=self._registry
         )
@@ -94,6 +96,14 @@ class Metrics:
             multiprocess_mode="livemax",
         )
 
+        self.expected_compute_seconds = Gauge(
+            "ovenbird_expected_compute_seconds",
+            "Run time of a batch of so many rows, as it was measured when the version was loaded.",
+            (*_BY_VERSION, "rows"),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
+
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, meaning, _BY_VERSION, buckets=buckets, registry=self._registry)
 
@@ -121,6 +131,16 @@ class Metrics:
             self._providers[key] = provider
             self._show(self.model_info, (*key, provider), 1.0)
         self._show(self.provider_fallback, key, float(fell_back) if loaded else None)
+
+    def set_cost(self, model: str, version: int, points: Sequence[tuple[int, float]]) -> None:
+        """Show the run times that were measured for a version, as rows and seconds; none when it is gone."""
+        key = (model, str(version))
+        for rows in self._measured.pop(key, ()):
+            self._show(self.expected_compute_seconds, (*key, str(rows)), None)
+        for rows, seconds in points:
+            self._show(self.expected_compute_seconds, (*key, str(rows)), seconds)
+        if points:
+            self._measured[key] = [rows for rows, _ in points]
 
     def _show(self, gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
         if value is not None:

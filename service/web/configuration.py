@@ -44,6 +44,9 @@ def describe(live: LiveModel, policy: VersionPolicy, settings: Settings) -> dict
         "threads": threads_of_a_run(chosen.threads, chosen.workers),
         "max_queue_rows": chosen.max_queue_rows,
         "max_queue_bytes": chosen.max_queue_bytes,
+        "p99_ms": chosen.p99_ms,
+        # Rows → seconds, as measured at load.
+        "expected_compute_seconds": orjson.dumps({str(rows): seconds for rows, seconds in live.cost.points}).decode(),
     }
     return {
         "name": live.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import time
 from pathlib import Path
@@ -60,6 +61,10 @@ def test_the_configuration_of_a_model(service: RunningService, version: str) -> 
     }
     assert parameters["provider"] == {"string_value": "CPUExecutionProvider"}
     assert parameters["max_queue_rows"] == {"string_value": "8192"}
+    assert parameters["p99_ms"] == {"string_value": "0"}
+    expected = json.loads(parameters["expected_compute_seconds"]["string_value"])
+    assert next(iter(expected)) == "1"
+    assert all(seconds > 0 for seconds in expected.values())
     assert int(parameters["threads"]["string_value"]) >= 1
 
 

@@ -34,6 +34,16 @@ def test_a_file_that_stays_broken_is_not_passed_over_in_silence(
         Metrics().text()
 
 
+def test_the_run_times_of_a_version_that_was_measured_anew_take_the_place_of_the_old_ones() -> None:
+    metrics = Metrics()
+
+    metrics.set_cost("double", 1, [(1, 0.5), (2, 0.75)])
+    metrics.set_cost("double", 1, [(1, 0.25)])
+
+    lines = [line for line in metrics.text().decode().splitlines() if line.startswith("ovenbird_expected")]
+    assert lines == ['ovenbird_expected_compute_seconds{model="double",rows="1",version="1"} 0.25']
+
+
 def test_a_version_that_comes_back_on_another_provider_is_shown_on_that_one_only() -> None:
     metrics = Metrics()
 

@@ -154,6 +154,7 @@ def test_metrics_count_requests_rows_batches_and_seconds_by_model_and_version(se
     assert service.metric("ovenbird_queue_rows", **labels) == 0
     assert service.metric("ovenbird_model_state", state="READY", **labels) == 1
     assert service.metric("ovenbird_model_info", provider="CPUExecutionProvider", **labels) == 1
+    assert service.metric("ovenbird_expected_compute_seconds", rows="1", **labels) > 0
 
 
 def test_the_page_for_people_lists_the_models(client: httpx.Client) -> None:

@@ -270,6 +270,10 @@ def test_an_incomplete_group_is_passed_over(store: Store, tmp_path: Path) -> Non
     with_repository(store, work)
 
 
+def series_of(metrics: Metrics, *names: str) -> bytes:
+    return b"\n".join(line for line in metrics.text().splitlines() if line.startswith(tuple(n.encode() for n in names)))
+
+
 def test_a_model_that_was_removed_from_the_store_is_unloaded(store: Store) -> None:
     tiny_models.publish_affine(store, "stays")
     tiny_models.publish_affine(store, "goes")
@@ -285,7 +289,8 @@ def test_a_model_that_was_removed_from_the_store_is_unloaded(store: Store) -> No
             repository.get("goes")
 
     with_repository(store, work, metrics=metrics)
-    assert b'ovenbird_model_info{model="goes"' not in metrics.text()
+    assert b'{model="goes"' not in series_of(metrics, "ovenbird_model_info", "ovenbird_expected_compute_seconds")
+    assert b'ovenbird_expected_compute_seconds{model="stays",rows="1",version="1"}' in metrics.text()
 
 
 def test_when_the_newest_version_is_removed_the_one_before_serves_again(store: Store) -> None:
