@@ -24,7 +24,8 @@ BLOCKED = ("tensorflow", "keras", "tf2onnx", "sklearn", "matplotlib", "onnx", "t
 
 
 @pytest.mark.parametrize(
-    "module", ["service.asgi", "service.app", "service.cli", "service.predict_cli", "model_store.cli"]
+    "module",
+    ["service.asgi", "service.app", "service.bench_cli", "service.cli", "service.predict_cli", "model_store.cli"],
 )
 def test_the_service_runs_where_nothing_of_training_is_installed(module: str) -> None:
     program = f"""
