@@ -21,7 +21,7 @@ LATENCY_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
 @dataclass(frozen=True)
 class ClosedLoop:
-    """What one run of wrk saw, and what it cost the server."""
+    """What one run of wrk saw, and what it cost the server; the latencies are of all answers, refusals among them."""
 
     clients: int
     requests_per_second: float
@@ -38,14 +38,16 @@ def run(port: int, request: Request, *, clients: int, seconds: int, pids: list[i
         script = _script(Path(folder), request)
         before, started = cpu_seconds(pids), time.monotonic()
         output = subprocess.run(
-            ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--latency", "-s", str(script),
+            ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "30s", "--latency", "-s", str(script),
              f"http://127.0.0.1:{port}{request.path}"],
             capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
         used, took = cpu_seconds(pids) - before, time.monotonic() - started
-    count = int(_number(r"(\d+) requests in", output))
-    if not count:
-        raise RuntimeError(f"no request was answered:\n{output}")
+    refused = int(_number(r"Non-2xx or 3xx responses: (\d+)", output))
+    # What was refused is no throughput.
+    count = int(_number(r"(\d+) requests in", output)) - refused
+    if count <= 0:
+        raise RuntimeError(f"no request was answered with success:\n{output}")
     return ClosedLoop(
         clients=clients,
         requests_per_second=count / took,
@@ -53,7 +55,7 @@ def run(port: int, request: Request, *, clients: int, seconds: int, pids: list[i
         p50_seconds=_latency("50%", output),
         p99_seconds=_latency("99%", output),
         resident_bytes=resident_bytes(pids),
-        errors=int(_number(r"Non-2xx or 3xx responses: (\d+)", output)) + _socket_errors(output),
+        errors=refused + _socket_errors(output),
     )
 
 

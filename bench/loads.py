@@ -16,7 +16,7 @@ import onnxruntime
 from bench import closed_loop
 from bench.catalogue import Way
 from bench.figures import Figure
-from bench.processes import Server
+from bench.processes import Server, wait_until_idle
 from bench.requests import Request, rows
 
 # From seconds to the figure of one run.
@@ -40,6 +40,7 @@ def against(server: Server, case: Case, request: Request, *, statistics: str | N
     def measure(seconds: int) -> Figure:
         before = _batches(server, statistics)
         seen = closed_loop.run(server.port, request, clients=case.clients, seconds=seconds, pids=server.pids)
+        wait_until_idle(server.pids)
         rows_run, batches = (now - then for now, then in zip(_batches(server, statistics), before, strict=True))
         return Figure(
             case.who, case.network, case.payload, case.rows, case.clients, seen.requests_per_second,

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
-PAGE = os.sysconf("SC_PAGE_SIZE")
+# Less than this part of a processor within so many seconds is idle.
+IDLE_SECONDS, IDLE_SHARE = 0.1, 0.2
 
 
 @dataclass
@@ -108,6 +109,18 @@ def _cpu(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def wait_until_idle(pids: Sequence[int], *, timeout: float = 5.0) -> None:
+    """Let processes finish what an ended client has left in their queues; some are never idle, hence the bound."""
+    deadline = time.monotonic() + timeout
+    before = cpu_seconds(pids)
+    while time.monotonic() < deadline:
+        time.sleep(IDLE_SECONDS)
+        now = cpu_seconds(pids)
+        if now - before <= IDLE_SHARE * IDLE_SECONDS:
+            return
+        before = now
 
 
 def resident_bytes(pids: Sequence[int]) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.catalogue import CONTENDERS
 from bench.figures import GOALS, SMALL, Figure, medians
+from bench.open_loop import OpenLoop
 from bench.sections import Run
 
 
@@ -40,7 +41,12 @@ def write(run: Run, folder: Path, *, command: str, loads: tuple[float, float]) -
     about = {"date": date.today().isoformat(), "command": command, "machine": found, "load_average": loads,
              "seconds": run.seconds, "rounds": run.rounds}  # fmt: skip
     values = {goal: {"median": median(values), "rounds": values} for goal, values in run.values.items()}
-    everything = about | {"goals": values, "notes": run.notes, "figures": [asdict(figure) for figure in run.figures]}
+    everything = about | {
+        "goals": values,
+        "notes": run.notes,
+        "open_loops": [asdict(loop) for loop in run.open_loops],
+        "figures": [asdict(figure) for figure in run.figures],
+    }
     page.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
     drawn = draw(medians(run.figures), page.with_suffix(".png"))
     page.write_text("\n".join(_page(run, about, picture=page.with_suffix(".png").name if drawn else None)) + "\n")
@@ -61,6 +67,8 @@ def _page(run: Run, about: dict[str, Any], *, picture: str | None) -> list[str]:
         lines += ["## Goals", "", *goals(run.values), ""]
     if picture:
         lines += [f"![Requests a second, and processor time for each]({picture})", ""]
+    if run.open_loops:
+        lines += ["## Open loop, one row, binary, at half of the greatest load", "", *_open_loops(run.open_loops), ""]
     if run.figures:
         lines += ["## Figures", "", *_figures(medians(run.figures)), ""]
     present = {figure.who for figure in run.figures}
@@ -95,6 +103,19 @@ def _figures(figures: Sequence[Figure]) -> list[str]:
         f"{_times(one.p50_seconds, 1e3, 2)} | {_times(one.p99_seconds, 1e3, 2)} | "
         f"{_times(one.rows_per_batch, 1, 1)} | {_times(one.resident_bytes, 1e-6, 0)} | {one.errors} |"
         for one in ordered
+    ]
+
+
+def _open_loops(loops: Sequence[OpenLoop]) -> list[str]:
+    return [
+        "| requests/s due | answered | failures | p50 ms | p99 ms | p99.9 ms | the generator's own delay, p99 ms | |",
+        "|--:|--:|--:|--:|--:|--:|--:|---|",
+        *(
+            f"| {one.rate:,.0f} | {one.answered:,} | {sum(one.failures.values())} | {one.p50_seconds * 1e3:.2f} | "
+            f"{one.p99_seconds * 1e3:.2f} | {one.p999_seconds * 1e3:.2f} | {one.lateness_p99_seconds * 1e3:.2f} | "
+            f"{'' if one.kept_up else 'it did not keep up: the latencies are partly its own'} |"
+            for one in loops
+        ),
     ]
 
 

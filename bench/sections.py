@@ -17,6 +17,7 @@ from bench import models, open_loop, requests
 from bench.catalogue import CONTENDERS, V2, Contender, Place
 from bench.figures import LARGE, SMALL, Figure
 from bench.loads import Case, Measure, against, alone, check
+from bench.open_loop import OpenLoop
 from bench.prepare import ENVIRONMENTS, ROOT
 from bench.processes import Server, free_port, resident_bytes, running
 
@@ -27,13 +28,14 @@ STARTERS = ROOT / "model_store" / "models"
 
 @dataclass
 class Run:
-    """How long to measure, and what was found so far: figures, values by goal, and what could not be measured."""
+    """How long to measure, and what was found so far; `values` are by goal, `notes` say what could not be measured."""
 
     seconds: int = 3
     rounds: int = 3
     clients: tuple[int, ...] = CLIENTS
     figures: list[Figure] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=dict)
+    open_loops: list[OpenLoop] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def take_turns(self, *measures: Measure) -> list[tuple[Figure, ...]]:
@@ -170,13 +172,7 @@ def open_latency(run: Run) -> None:
             greatest = against(server, case, request)(run.seconds).requests_per_second
             seen = open_loop.run(server.port, request, rate=greatest / 2, seconds=2 * run.seconds)
             run.note("open", [seen.p99_seconds / seen.p50_seconds])
-            run.notes.append(
-                f"open loop, {seen.rate:,.0f} requests/s due: {seen.answered:,} answered, "
-                f"failures {dict(seen.failures) or 'none'}, p50 {seen.p50_seconds * 1e3:.2f} ms, "
-                f"p99 {seen.p99_seconds * 1e3:.2f} ms, p99.9 {seen.p999_seconds * 1e3:.2f} ms; "
-                f"the generator was {seen.lateness_p99_seconds * 1e3:.2f} ms late at p99"
-                f"{'' if seen.kept_up else ': IT DID NOT KEEP UP, these latencies are partly its own'}"
-            )
+            run.open_loops.append(seen)
 
 
 def lstm(run: Run) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from service_process import wait_for
 
-from bench.processes import cpu_seconds, free_port, resident_bytes, running
+from bench.processes import cpu_seconds, free_port, resident_bytes, running, wait_until_idle
 
 # Serves on the port it is given, and has a child that has computed for 0.3 s before it says so.
 WITH_CHILD = """
@@ -35,6 +36,17 @@ def test_children_count_and_are_stopped_with_their_parent(tmp_path: Path) -> Non
         assert resident_bytes(server.pids) > 1_000_000
 
     wait_for(lambda: all(has_ended(pid) for pid in (server.process.pid, child)), "both to end")
+
+
+def test_a_server_is_waited_for_until_it_has_done_what_it_was_left_with() -> None:
+    program = "import time\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ntime.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as process:
+        wait_for(lambda: cpu_seconds([process.pid]) > 0.05, "it to compute")
+
+        wait_until_idle([process.pid], timeout=60)
+
+        assert cpu_seconds([process.pid]) >= 0.45
+        process.kill()
 
 
 def has_ended(pid: int) -> bool:
