@@ -101,6 +101,8 @@ def _check_before_start(settings: Settings) -> None:
     location = choose_store(settings.store or None).location
     if "://" in location:
         raise click.UsageError(f"store {location!r}: only local folders can be served, not URLs")
+    if os.path.isfile(location):  # noqa: PTH113
+        raise click.UsageError(f"store {location!r} is a file; expected the folder in which the models lie")
     if not os.path.isdir(location):  # noqa: PTH112
         if settings.control != "poll":
             raise click.ClickException(f"store {location!r}: no such folder")

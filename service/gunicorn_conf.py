@@ -12,9 +12,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from model_store import choose_store
 from service import run_dir
 from service.errors import InvalidSettings
 from service.settings import Settings
+from service.store_layout import misplaced
+from service.telemetry import logs
 
 try:
     _settings = Settings.from_env()
@@ -48,7 +51,10 @@ else:
 
 
 def on_starting(_arbiter: Any) -> None:
-    """Empty what an earlier run left in the run directory."""
+    """Say once what is never served, and empty what an earlier run left in the run directory."""
+    logs.configure(_settings.log_level)
+    for line in misplaced(Path(choose_store(_settings.store or None).location)):
+        logs.LOGGER.warning("%s", line)
     if _run_dir is not None:
         metrics = Path(_run_dir, "metrics")
         shutil.rmtree(metrics, ignore_errors=True)
