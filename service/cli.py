@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import sys
@@ -85,7 +84,7 @@ def serve(**options: Any) -> None:
 
 def _settings(given: dict[str, Any]) -> Settings:
     try:
-        return dataclasses.replace(Settings.from_env(), **given)
+        return Settings.from_env(**given)
     except InvalidSettings as error:
         raise click.UsageError("\n       ".join(error.problems)) from None
 

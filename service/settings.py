@@ -80,8 +80,12 @@ class Settings:
         return dataclasses.replace(self, **changed)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings; raise `InvalidSettings` with every wrong or unknown variable."""
+    def from_env(cls, environ: Mapping[str, str] = os.environ, **given: Any) -> Self:
+        """Read the settings; those that are given stand instead of what the environment says.
+
+        Raises:
+            InvalidSettings: every wrong or unknown variable; or settings that contradict each other.
+        """
         environ = {name: value for name, value in environ.items() if not _is_kubernetes_link(name, value)}
         fields = {PREFIX + name.upper(): name for name in field_hints()}
         problems = [
@@ -98,7 +102,12 @@ class Settings:
                     problems.append(f"{variable}={environ[variable]!r}: {error}")
         if problems:
             raise InvalidSettings(problems)
-        return cls(**values)
+        settings = cls(**values | given)
+        if settings.require_provider and settings.provider == (providers.AUTO,):
+            raise InvalidSettings(
+                ["require_provider needs a provider to require, such as cuda: auto takes what it gets"]
+            )
+        return settings
 
     def to_env(self) -> dict[str, str]:
         """Write the settings as the variables that `from_env` reads."""

@@ -50,6 +50,19 @@ def test_every_setting_is_read_from_its_variable() -> None:
     )
 
 
+def test_a_provider_cannot_be_required_where_any_will_do() -> None:
+    required = {"OVENBIRD_REQUIRE_PROVIDER": "true"}
+
+    with pytest.raises(InvalidSettings, match="require_provider needs a provider to require"):
+        Settings.from_env(required)
+    assert Settings.from_env(required, provider=("cuda",)).provider == ("cuda",)
+    shown = CliRunner(env={"OVENBIRD_PROVIDER": "auto"}).invoke(serve, ["--require-provider"])
+    assert (shown.exit_code, shown.output.splitlines()[-1]) == (
+        2,
+        "Error: require_provider needs a provider to require, such as cuda: auto takes what it gets",
+    )
+
+
 def test_settings_survive_the_way_through_the_environment() -> None:
     settings = Settings(store="here", port=1, workers=3, provider=("cuda", "cpu"), require_provider=True,
                         provider_options={"cuda": {"device_id": "1"}}, load=("a", "b"), control="explicit")  # fmt: skip
