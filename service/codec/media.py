@@ -107,7 +107,8 @@ def _kind_of_part(part: Part, model: Described) -> Kind:
     kind = told or _OF_SUFFIX.get(PurePath(part.filename or "").suffix.lower()) or _kind_of_input(model)
     if kind != "text" and not told and part.body.lstrip()[:1] == b"{":
         kind = "json"
-    return _fitting(kind, f"content type {part.content_type!r}", model)
+    with _naming(part):
+        return _fitting(kind, f"content type {part.content_type!r}", model)
 
 
 def _kind_of_type(media_type: str) -> Kind | None:
@@ -233,15 +234,17 @@ def _from_json(body: bytes, model: Described) -> dict[str, Array]:
 
 
 def _rows(value: Any, spec: InputSpec) -> Array:
-    """Read rows from JSON; a single row may come without the list around it."""
+    """Read rows from JSON: a single row may come without the list around it, a grey picture without its channel.
+
+    What fits in no such way stays as it was sent, so that the error tells the shape that was sent.
+    """
     array = tensor_from_json(value if isinstance(value, list) else [value], TensorSpec.promised(spec))
-    if spec.shape == () and not isinstance(value, list):
-        return array.reshape(())
-    if array.ndim == len(spec.shape) - 1:
-        array = array[None]
-    if spec.image is not None and spec.image.channels == 1 and array.shape[-1] != 1:
-        array = array[..., None] if array.ndim == 3 else array
-    return array
+    if spec.shape == ():
+        return array if isinstance(value, list) else array.reshape(())
+    of_any_number = TensorSpec(spec.name, "", (None, *spec.shape[1:]))
+    is_grey = spec.image is not None and spec.image.channels == 1
+    ways = [array, array[None], *([array[..., None], array[None, ..., None]] if is_grey else [])]
+    return next((way for way in ways if of_any_number.accepts(way.shape)), array)
 
 
 def runs(inputs: Arrays, signature: Signature) -> list[Arrays]:

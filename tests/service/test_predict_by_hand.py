@@ -93,6 +93,25 @@ def test_simple_json_rows(client: httpx.Client, inputs: object) -> None:
     assert answer.json()["predictions"] == [{"y": [2, 4, 6]}]
 
 
+@pytest.mark.parametrize("shape", [(1, 4, 6, 1), (4, 6, 1), (1, 4, 6), (4, 6), (3, 4, 6, 1), (3, 4, 6)])
+@pytest.mark.parametrize("model", ["brightness", "one-picture"])
+def test_pixels_may_come_without_their_channel_and_a_single_picture_without_its_row(
+    client: httpx.Client, model: str, shape: tuple[int, ...]
+) -> None:
+    answer = client.post(f"/v2/models/{model}/predict", json={"inputs": np.zeros(shape, int).tolist()})
+
+    assert len(answer.json()["predictions"]) == (3 if shape[0] == 3 else 1)
+
+
+@pytest.mark.parametrize("shape", [[28, 28], [1, 28, 28], [1, 1, 4, 6, 1], [4, 6, 3], [24]])
+def test_pixels_that_do_not_fit_are_refused_with_the_shape_that_was_sent(
+    client: httpx.Client, shape: list[int]
+) -> None:
+    answer = client.post("/v2/models/brightness/predict", json={"inputs": np.zeros(shape, int).tolist()})
+
+    assert answer.json() == {"error": f"input 'image': expected shape [-1, 4, 6, 1], received {shape}"}
+
+
 def test_one_version_can_be_named(client: httpx.Client) -> None:
     assert client.post("/v2/models/double/versions/1/predict", json={"inputs": [[1, 2, 3]]}).status_code == 200
     assert client.post("/v2/models/double/versions/2/predict", json={"inputs": [[1, 2, 3]]}).status_code == 404
