@@ -78,7 +78,8 @@ class Front:
             return
         _settle_memory()
         settings, serving = self._parts.settings, len(self._parts.repository.names())
-        LOGGER.info("serving %d models on http://%s:%d (Ctrl-C stops)", serving, settings.host, settings.port)
+        models = "1 model" if serving == 1 else f"{serving} models"
+        LOGGER.info("serving %s on http://%s:%d (Ctrl-C stops)", models, settings.host, settings.port)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await stop(self._parts)

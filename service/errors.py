@@ -99,7 +99,7 @@ class UnknownVersion(NotFound):
 
     def __init__(self, model: str, version: str, *, known: Iterable[int]) -> None:
         numbers = ", ".join(str(number) for number in known) or "none"
-        super().__init__(f"model {model!r} is not served in version {version!r}; it is in: {numbers}")
+        super().__init__(f"model {model!r} is not served in version {version!r}; served versions: {numbers}")
 
 
 class UnknownLabel(NotFound):

@@ -59,7 +59,8 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
                 )
                 click.echo(shown)
     if failed:
-        raise click.ClickException(f"{failed} of {len(files)} files were not answered")
+        counted = "1 file was" if failed == 1 else f"{failed} files were"
+        raise click.ClickException(f"{counted} not answered, of {len(files)}")
 
 
 def _path(model: str) -> str:

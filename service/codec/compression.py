@@ -40,6 +40,11 @@ def decompress(body: bytes, encoding: str, *, limit: int) -> bytes:
     return plain
 
 
+def hint(body: bytes) -> str:
+    """Say that a body which could not be read begins as gzip does (RFC 1952); nothing for any other."""
+    return "; it is compressed by gzip: say so with Content-Encoding: gzip" if body[:2] == b"\x1f\x8b" else ""
+
+
 def accepted(accept_encoding: str) -> str | None:
     """Choose the encoding of an answer from Accept-Encoding: gzip, deflate, or None for neither."""
     weights = {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from service.codec.compression import hint
 from service.errors import MalformedBody, WrongTensor
 from service.tensors import NUMPY_DTYPES, Array, TensorSpec
 
@@ -24,7 +25,7 @@ def parse(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from None
+        raise MalformedBody(f"the body is not JSON: {error}{hint(body)}") from None
 
 
 def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:

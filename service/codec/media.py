@@ -220,7 +220,9 @@ def _one_batch(found: Sequence[tuple[Part, dict[str, Array]]], model: Described)
 def _from_json(body: bytes, model: Described) -> dict[str, Array]:
     message = parse(body)
     if not isinstance(message, dict) or "inputs" not in message:
-        raise MalformedBody('expected a JSON object with "inputs": rows, or {name: rows}')
+        is_v1 = isinstance(message, dict) and "instances" in message
+        hint = '; "instances" are asked about at /v1/models/MODEL:predict' if is_v1 else ""
+        raise MalformedBody(f'expected a JSON object with "inputs": rows, or {{name: rows}}{hint}')
     inputs = message["inputs"]
     if not isinstance(inputs, dict):
         if len(model.inputs) > 1:
@@ -288,10 +290,10 @@ def encode(
     answer = {
         "model": model_name,
         "version": model_version,
-        "digest": model.digest,
+        "digest": f"sha256:{model.digest}",
         "predictions": predictions,
     }
-    return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _by_row(outputs: Arrays, *, batched: bool) -> list[dict[str, Array]]:
@@ -310,14 +312,15 @@ def _prediction(outputs: Arrays, model: Described) -> dict[str, Any]:
         if spec.kind == "probabilities" and spec.labels is not None and values.shape == (len(spec.labels),):
             prediction |= _classes(values, spec)
         elif values.size == 1:
-            prediction[spec.name] = values.ravel().tolist()[0]
+            prediction[spec.name] = values.ravel()[0]
         else:
-            prediction[spec.name] = values.tolist()
+            # As numbers of NumPy's types, which orjson writes with as many digits as they have.
+            prediction[spec.name] = values.tolist() if values.dtype == object else np.ascontiguousarray(values)
     return prediction
 
 
 def _classes(probabilities: Array, spec: OutputSpec) -> dict[str, Any]:
     assert spec.labels is not None
     order = np.argsort(-probabilities, kind="stable")
-    classes = [{"label": spec.labels[index], "probability": float(probabilities[index])} for index in order]
+    classes = [{"label": spec.labels[index], "probability": probabilities[index]} for index in order]
     return {"label": classes[0]["label"], "probability": classes[0]["probability"], spec.name: classes}

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from model_store.manifest import ImageFormat
+from service.codec.compression import hint
 from service.errors import MalformedBody
 from service.tensors import Array
 
@@ -63,7 +64,9 @@ def _opened(body: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(body), formats=PICTURE_FORMATS)
     except UnidentifiedImageError:
-        raise MalformedBody(f"the body is not a picture in one of the formats {', '.join(PICTURE_FORMATS)}") from None
+        raise MalformedBody(
+            f"the body is not a picture in one of the formats {', '.join(PICTURE_FORMATS)}{hint(body)}"
+        ) from None
 
 
 def _of_8_bits(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from model_store.manifest import InputSpec
+from service.codec.compression import hint
 from service.errors import MalformedBody
 from service.tensors import Array
 
@@ -36,7 +37,7 @@ def utf8(body: bytes) -> str:
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise MalformedBody(f"the body is not UTF-8: {error.reason} at byte {error.start}") from None
+        raise MalformedBody(f"the body is not UTF-8: {error.reason} at byte {error.start}{hint(body)}") from None
 
 
 def table(body: bytes, spec: InputSpec) -> Array:
@@ -77,7 +78,7 @@ def row_of_fields(fields: Sequence[tuple[str, str]], spec: InputSpec) -> Array:
         raise MalformedBody(f"the form lacks the fields {', '.join(missing)}; a row has a field for each column")
     for name, value in values.items():
         if not _is_number(value):
-            raise MalformedBody(f"field {name!r}: {value!r} is not a finite number")
+            raise MalformedBody(f"field {name!r}: {_no_number(value)}")
     if len(named) > len(values):
         raise MalformedBody("a field was sent twice; fields are one row: send several rows as CSV")
     return _array([[float(values[name]) for name in columns]], spec)
@@ -85,12 +86,12 @@ def row_of_fields(fields: Sequence[tuple[str, str]], spec: InputSpec) -> Array:
 
 def _lacking(missing: Sequence[str], header: Sequence[str], *, one_line: bool) -> str:
     found = ", ".join(header[:40]) + (", …" if len(header) > 40 else "")
-    hint = ""
+    advice = ""
     if one_line and len(header) > 1:
-        hint = "; it is one line: curl keeps line ends with --data-binary, not with -d"
+        advice = "; it is one line: curl keeps line ends with --data-binary, not with -d"
     elif len(header) == 1 and ";" in header[0]:
-        hint = "; columns are separated by commas, not semicolons"
-    return f"the CSV header lacks the columns {', '.join(missing)}; it has {found}{hint}"
+        advice = "; columns are separated by commas, not semicolons"
+    return f"the CSV header lacks the columns {', '.join(missing)}; it has {found}{advice}"
 
 
 def _numbers(row: Sequence[str], number: int, positions: Sequence[int], columns: Sequence[str]) -> list[float]:
@@ -100,7 +101,7 @@ def _numbers(row: Sequence[str], number: int, positions: Sequence[int], columns:
     for index, position in enumerate(positions):
         if not _is_number(row[position]):
             name = columns[index] if columns else str(position + 1)
-            raise MalformedBody(f"row {number}, column {name!r}: {row[position]!r} is not a finite number")
+            raise MalformedBody(f"row {number}, column {name!r}: {_no_number(row[position])}")
         values.append(float(row[position]))
     return values
 
@@ -114,6 +115,10 @@ def _array(rows: Sequence[Sequence[float]], spec: InputSpec) -> Array:
     if not holds.all():
         raise MalformedBody(f"{numbers[~holds][0]:g} is no value of type {spec.dtype}, which the model takes")
     return array
+
+
+def _no_number(text: str) -> str:
+    return f"{text!r} is not a finite number" if text.strip() else "empty; expected a number"
 
 
 def _is_number(text: str) -> bool:

@@ -21,6 +21,7 @@ import orjson
 
 from model_store.manifest import ImageFormat, InputSpec, OutputKind, OutputSpec
 from service.codec.binary import utf8
+from service.codec.compression import hint
 from service.codec.json_tensors import tensor_from_array, tensor_from_json
 from service.codec.media import Described
 from service.codec.numbers import parse_with_arrays, v1_reader
@@ -118,7 +119,7 @@ def _parse(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         if b"NaN" not in body and b"Infinity" not in body:
-            raise MalformedBody(f"the body is not JSON: {error}") from None
+            raise MalformedBody(f"the body is not JSON: {error}{hint(body)}") from None
     try:
         message = json.loads(body.decode("utf-8"), parse_float=_not_too_large)
         # What the standard library lets through besides: half surrogate pairs and numbers of any length.

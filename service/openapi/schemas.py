@@ -157,7 +157,7 @@ COMPONENTS: dict[str, Schema] = {
         ("model", "version", "digest", "predictions"),
         model=TEXT,
         version={"type": "integer"},
-        digest=TEXT | {"description": "sha256 of the ONNX file"},
+        digest=TEXT | {"description": "the sha256 of the ONNX file, after sha256:"},
         predictions=listed(_PREDICTION),
     ),
     "Index": listed(

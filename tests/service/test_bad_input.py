@@ -169,7 +169,9 @@ def test_an_answer_that_json_cannot_carry_is_refused_and_says_which_row(client: 
     ("path", "message"),
     [
         pytest.param("/v2/models/nobody/infer", "unknown model 'nobody'; there is: brightness", id="model"),
-        pytest.param("/v2/models/double/versions/7/infer", "not served in version '7'; it is in: 1", id="version"),
+        pytest.param(
+            "/v2/models/double/versions/7/infer", "not served in version '7'; served versions: 1", id="version"
+        ),
         pytest.param("/v2/models/double/versions/x/infer", "not served in version 'x'", id="version-word"),
         pytest.param("/v2/models/..%2f..%2fetc/infer", "", id="traversal"),
         pytest.param("/v2/nowhere", "nothing at /v2/nowhere", id="path"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 
@@ -32,7 +33,8 @@ def test_a_picture_is_answered_with_labels_and_sorted_probabilities(client: http
     )
 
     body = answer.json()
-    assert (body["model"], body["version"], len(body["digest"])) == ("brightness", 1, 64)
+    assert (body["model"], body["version"], len(body["digest"])) == ("brightness", 1, 71)
+    assert body["digest"] == answer.headers["Ovenbird-Digest"]
     prediction = body["predictions"][0]
     assert prediction["label"] == "bright"
     assert prediction["probability"] == pytest.approx(0.8)
@@ -84,6 +86,12 @@ def test_lines_of_text_are_answered_one_by_one(client: httpx.Client, content_typ
     answer = client.post("/v2/models/lower/predict", content="ONE\r\nZWEI Ü\n", headers={"Content-Type": content_type})
 
     assert [row["lower"] for row in answer.json()["predictions"]] == ["one", "zwei ü"]
+
+
+def test_numbers_have_the_digits_of_their_type_and_no_more(client: httpx.Client) -> None:
+    answer = client.post("/v2/models/double/predict", content="0.1,0.7,1e-3")
+
+    assert b'"y":[0.2,1.4,0.002]' in answer.content
 
 
 @pytest.mark.parametrize("inputs", [[[1, 2, 3]], [1, 2, 3], {"x": [[1, 2, 3]]}])
@@ -159,6 +167,12 @@ def bomb() -> bytes:
         pytest.param("double", b"", "text/csv", 400, "no rows", id="csv-empty"),
         pytest.param("double", b"1,2", "text/csv", 400, "row 1 of the CSV has 2 values, expected 3", id="csv-short"),
         pytest.param("double", b"1,2,x", "text/csv", 400, "row 1, column '3': 'x' is not a finite", id="csv-word"),
+        pytest.param("double", b"1,,3", "text/csv", 400, "row 1, column '2': empty; expected a number", id="csv-gap"),
+        pytest.param("double", b'{"instances": []}', "application/json", 400, "/v1/models/MODEL:predict", id="v1"),
+        pytest.param("double", gzip.compress(b"1,2,3"), "", 400, "say so with Content-Encoding: gzip", id="gzip-csv"),
+        pytest.param("lower", gzip.compress(b"A"), "", 400, "say so with Content-Encoding: gzip", id="gzip-text"),
+        pytest.param("double", gzip.compress(b"{}"), "application/json", 400, "Content-Encoding: gzip", id="gzip-json"),
+        pytest.param("brightness", gzip.compress(b""), "", 400, "Content-Encoding: gzip", id="gzip-picture"),
         pytest.param("double", b"1,2,nan", "text/csv", 400, "is not a finite number", id="csv-nan"),
         pytest.param("double", b"<a/>", "application/xml", 415, "it takes text/csv", id="xml"),
         pytest.param("double", b"{}", "application/json", 400, '"inputs"', id="json-without-inputs"),

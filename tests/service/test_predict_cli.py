@@ -59,7 +59,7 @@ def test_a_file_that_is_no_picture_is_named_and_the_others_are_answered(
     first, second, last = shown.stderr.decode().splitlines()
     assert first.startswith(f"{files[1]}: the body is not a picture")
     assert second == f"{files[2]}: No such file or directory"
-    assert last == "Error: 2 of 4 files were not answered"
+    assert last == "Error: 2 files were not answered, of 4"
 
 
 def test_standard_input_stands_among_files(service: RunningService, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_the_latest_version_is_served_and_can_be_named(store: Store) -> None:
         assert states(repository) == {"double@2": "READY"}
         assert await factor(repository) == 3
         assert await factor(repository, version="2") == 3
-        with pytest.raises(UnknownVersion, match="'double' is not served in version '1'; it is in: 2"):
+        with pytest.raises(UnknownVersion, match="'double' is not served in version '1'; served versions: 2"):
             repository.get("double", "1")
 
     with_repository(store, work)

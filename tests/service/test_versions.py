@@ -40,7 +40,7 @@ def test_every_version_that_the_policy_names_serves_and_the_newest_is_the_defaul
     async def work(repository: Repository) -> None:
         assert served(repository) == (2, 3)
         assert [await factor(repository, version=version) for version in ("2", "3", None)] == [2, 3, 3]
-        with pytest.raises(UnknownVersion, match="'double' is not served in version '1'; it is in: 2, 3"):
+        with pytest.raises(UnknownVersion, match="'double' is not served in version '1'; served versions: 2, 3"):
             repository.get("double", "1")
 
         tiny_models.publish_affine(store, factor=4)
