@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from service.errors import InferenceFailed
+from service.runtime.providers import CPU
 from service.runtime.session import Session
 from service.tensors import Array, Arrays, bytes_of
 
@@ -22,11 +23,14 @@ REPEATS = 5
 SECONDS_PER_BATCH = 60e-6
 # A batch that costs so little more for a row than the best one is as good, and its first rows are answered sooner.
 AS_GOOD = 1.05
-# Where nobody says how large batches may be, none is tried that is larger.
-LARGEST_ROWS = 1024
-LARGEST_BYTES = 16 * 2**20
-# How many rows run together where measuring tells nothing about what will come.
+# How many rows run together where measuring does not tell. Larger batches are tried only if so many run for less.
 USUAL_ROWS = 64
+LONG_RUN_SECONDS = 5e-3
+# Where nobody says how large batches may be, none is tried that is larger: onnxruntime keeps the memory that its
+# largest batch has needed. A GPU takes more rows before it is filled.
+LARGEST_ROWS_ON_CPU = 256
+LARGEST_ROWS = 1024
+LARGEST_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -50,17 +54,21 @@ class CostCurve:
         return left + slope * (rows - left_rows)
 
     def useful_rows(self) -> int:
-        """Find the smallest batch that was measured to compute nearly as many rows in a second as the best one."""
-        if not self.points:
-            return USUAL_ROWS
-        row_seconds = [(seconds + SECONDS_PER_BATCH) / rows for rows, seconds in self.points]
-        best = min(row_seconds)
-        return next(rows for (rows, _), cost in zip(self.points, row_seconds, strict=True) if cost <= best * AS_GOOD)
+        """Find the smallest batch that was measured to compute nearly as many rows in a second as the best one.
+
+        Where measuring ended while larger batches still paid, so many as are usual run together.
+        """
+        return self._best_rows() if self.has_ceased_to_pay else max(self._best_rows(), USUAL_ROWS)
 
     @property
     def has_ceased_to_pay(self) -> bool:
-        """Whether the largest batches that were measured are no better than one of a quarter of the size."""
-        return bool(self.points) and self.points[-1][0] >= 4 * self.useful_rows()
+        """Whether the largest batch that was measured is no better than one of a quarter of its size."""
+        return bool(self.points) and self.points[-1][0] >= 4 * self._best_rows()
+
+    def _best_rows(self) -> int:
+        row_seconds = [(seconds + SECONDS_PER_BATCH) / rows for rows, seconds in self.points]
+        good = AS_GOOD * min(row_seconds, default=0.0)
+        return next((rows for (rows, _), cost in zip(self.points, row_seconds, strict=True) if cost <= good), 0)
 
     def rows_within(self, seconds: float, *, most: int) -> int:
         """Find how many rows, at least 1 and at most so many, run within so many seconds."""
@@ -74,7 +82,7 @@ def measure(
 
     It ends at `max_batch_size` (for 0 at a bound in rows and bytes), or where larger batches have ceased to pay.
     """
-    largest = max_batch_size or min(LARGEST_ROWS, max(1, LARGEST_BYTES // max(1, bytes_of(_repeat_rows(examples, 1)))))
+    largest = max_batch_size or _largest(session, bytes_of(_repeat_rows(examples, 1)))
     return _measure(session, ((rows, _repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
 
 
@@ -88,7 +96,7 @@ def _measure(session: Session, batches: Iterable[tuple[int, Arrays]], clock: Cal
     started = clock()
     for rows, batch in batches:
         try:
-            seconds = _shortest_run(session, batch, clock, until=started + BUDGET_SECONDS)
+            seconds = _shortest_run(session, batch, clock)
         except InferenceFailed:
             # So large a batch does not fit into the memory, perhaps; but one must run.
             if curve.points:
@@ -97,10 +105,13 @@ def _measure(session: Session, batches: Iterable[tuple[int, Arrays]], clock: Cal
         curve = CostCurve((*curve.points, (rows, seconds)))
         if clock() - started > BUDGET_SECONDS or curve.has_ceased_to_pay:
             break
+        if rows >= USUAL_ROWS and seconds > LONG_RUN_SECONDS:
+            break
     return curve
 
 
-def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float], *, until: float) -> float:
+def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float]) -> float:
+    begun = clock()
     session.run(batch)
     times = []
     for _ in range(REPEATS):
@@ -108,9 +119,14 @@ def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float], *
         session.run(batch)
         after = clock()
         times.append(after - before)
-        if after > until:
+        if after - begun > BUDGET_SECONDS / 10:
             break
     return min(times)
+
+
+def _largest(session: Session, row_bytes: int) -> int:
+    rows = LARGEST_ROWS_ON_CPU if session.obtained.first == CPU else LARGEST_ROWS
+    return max(1, min(rows, LARGEST_BYTES // max(1, row_bytes)))
 
 
 def _sizes(largest: int) -> list[int]:

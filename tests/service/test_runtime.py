@@ -92,7 +92,7 @@ def test_warm_up_measures_up_to_the_largest_batch() -> None:
 
 @pytest.mark.parametrize(
     ("width", "largest"),
-    [pytest.param(3, 1024, id="rows"), pytest.param(2**20, 4, id="bytes"), pytest.param(2**23, 1, id="one-row")],
+    [pytest.param(3, 256, id="rows"), pytest.param(2**19, 4, id="bytes"), pytest.param(2**23, 1, id="one-row")],
 )
 def test_warm_up_without_a_largest_batch_is_bounded_in_rows_and_in_bytes(width: int, largest: int) -> None:
     curve = warmup.measure(Session(tiny_models.affine(width=None)), {"x": np.ones((1, width), np.float32)})
@@ -128,7 +128,9 @@ def test_predicted_time_is_linear_between_and_beyond_what_was_measured() -> None
 
 # The networks of bench/models.py on one core of a server: seconds by rows.
 SMALL = warmup.CostCurve(((1, 12e-6), (4, 15e-6), (16, 37e-6), (64, 124e-6), (256, 472e-6), (1024, 1865e-6)))
-LARGE = warmup.CostCurve(((1, 99e-6), (4, 145e-6), (8, 282e-6), (16, 566e-6), (32, 1126e-6), (64, 2248e-6)))
+LARGE = warmup.CostCurve(
+    ((1, 99e-6), (4, 145e-6), (8, 282e-6), (16, 566e-6), (32, 1126e-6), (64, 2248e-6), (128, 4530e-6))
+)
 FLAT = warmup.CostCurve(tuple((2**power, 200e-6) for power in range(11)))
 
 
@@ -140,6 +142,7 @@ FLAT = warmup.CostCurve(tuple((2**power, 200e-6) for power in range(11)))
         pytest.param(FLAT, 1024, id="flat"),
         pytest.param(warmup.CostCurve(((1, 0.1), (2, 0.2), (4, 0.4))), 1, id="linear"),
         pytest.param(warmup.CostCurve(()), 64, id="nothing-measured"),
+        pytest.param(warmup.CostCurve(((1, 0.3),)), 64, id="no-time-for-more"),
     ],
 )
 def test_the_largest_useful_batch_is_where_rows_per_second_cease_to_grow(curve: warmup.CostCurve, useful: int) -> None:
@@ -147,11 +150,11 @@ def test_the_largest_useful_batch_is_where_rows_per_second_cease_to_grow(curve: 
 
 
 def test_measuring_goes_on_as_long_as_larger_batches_pay() -> None:
-    linear = [(rows, 0.1 * rows) for rows in (1, 2, 4)]
+    def linear(row_seconds: float, largest: int) -> warmup.CostCurve:
+        return warmup.CostCurve(tuple((rows, rows * row_seconds) for rows in (1, 2, 4) if rows <= largest))
 
-    assert not warmup.CostCurve(tuple(linear[:2])).has_ceased_to_pay
-    assert warmup.CostCurve(tuple(linear)).has_ceased_to_pay
     assert not FLAT.has_ceased_to_pay
+    assert [linear(1e-3, largest).has_ceased_to_pay for largest in (0, 1, 2, 4)] == [False, False, False, True]
 
 
 curves = st.lists(
