@@ -78,7 +78,11 @@ class StoredVersion:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest, read and validated on first use; raises `InvalidManifest`."""
-        if not (self.path / MANIFEST_FILE).exists() and not self.onnx_path.exists():
+        try:
+            empty = not (self.path / MANIFEST_FILE).exists() and not self.onnx_path.exists()
+        except PermissionError:
+            empty = False  # reading it will say so
+        if empty:
             raise InvalidManifest(self.path, [f"there is no {MODEL_FILE}"])
         return Manifest.read(self.path)
 
