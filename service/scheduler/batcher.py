@@ -196,7 +196,9 @@ class Batcher:
             if rank == policy.LAST
             else sum([ticket.rows for ticket in self._queue if ticket.rank <= rank])
         )
-        expected, objective = self._seconds_to_clear(ahead + rows, now), self.limits.objective_seconds
+        # It will wait about as long as the first in the queue has, if that is more than was measured to be needed.
+        waited = now - self._queue[0].arrival + self._forecast.measured(min(rows, self.limits.max_batch_size))
+        expected, objective = max(waited, self._seconds_to_clear(ahead + rows, now)), self.limits.objective_seconds
         if ahead and objective < expected < math.inf:
             raise QueueFull(
                 f"the answer is to be expected after {expected:.3g} seconds, later than the objective of {objective:g}",
@@ -233,9 +235,8 @@ class Batcher:
             return
         self._running_rows, self._running_since = sum([ticket.rows for ticket in batch]), self._clock()
         if self._forecast.measured(self._running_rows) <= self._inline_seconds:
-            answers = self._run_batch(batch)
-            self._learn()
-            _give_answers(answers)
+            self._running_rows = 0
+            _give_answers(self._run_batch(batch))
             # The loop serves its other work before the next batch.
             if self._queue:
                 self._wake(asyncio.get_running_loop())
@@ -264,8 +265,7 @@ class Batcher:
         loop.run_in_executor(self._executor, self._run_batch, batch).add_done_callback(self._finish)
 
     def _finish(self, done: asyncio.Future[list[tuple[_Ticket, Outputs | Exception]]]) -> None:
-        batch, self._running = self._running, ()
-        self._learn()
+        batch, self._running, self._running_rows = self._running, (), 0
         if self._sweeper is not None:
             self._sweeper.cancel()
         failure = None if done.cancelled() else done.exception()
@@ -276,10 +276,6 @@ class Batcher:
             _give_answers(done.result())
         if self._queue:
             self._wake(asyncio.get_running_loop())
-
-    def _learn(self) -> None:
-        self._forecast.learn(self._running_rows, self._clock() - self._running_since)
-        self._running_rows = 0
 
     def _sweep(self) -> None:
         """Answer what is too late while a long batch runs, running or waiting; look again as long as it runs."""

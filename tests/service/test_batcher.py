@@ -324,6 +324,26 @@ def test_what_would_be_answered_later_than_the_objective_is_refused_at_once(prio
     )
 
 
+def test_where_requests_wait_longer_than_was_measured_the_next_are_refused() -> None:
+    """Nothing is measured to take long, but the first in the queue has waited for longer than the objective."""
+    run, go_on, _ = held_back()
+    now = [0.0]
+
+    async def work(batcher: Batcher) -> None:
+        answers = [batcher.ask(rows(0), timeout=50)]
+        await asyncio.sleep(0.01)
+        answers += [batcher.ask(rows(n), timeout=50) for n in range(3)]
+        now[0] = 5.0
+        with pytest.raises(QueueFull, match=r"after 5 seconds, later than the objective of 3$"):
+            batcher.ask(rows(3), timeout=50)
+        go_on.set()
+        await asyncio.gather(*answers)
+        await batcher.submit(rows(4), timeout=50)
+
+    options = {"predict_seconds": lambda _: 0.001, "inline_seconds": 0.0}
+    with_batcher(work, run, objective_seconds=3.0, clock=lambda: now[0], **options)
+
+
 def test_a_request_that_finds_nobody_waiting_is_never_refused() -> None:
     async def work(batcher: Batcher) -> Any:
         return await batcher.submit(rows(*range(20)), timeout=5)

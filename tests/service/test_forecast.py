@@ -1,4 +1,4 @@
-"""What the scheduler expects of run times, and what it learns: no clock."""
+"""What the scheduler expects of run times: no clock."""
 
 from __future__ import annotations
 
@@ -29,43 +29,13 @@ def test_of_a_batch_is_left_what_has_not_passed_and_of_none_nothing() -> None:
     assert forecast.left_of_batch(0, since=0) == 0.0
 
 
-def test_where_nothing_was_measured_nothing_is_expected_nor_learnt() -> None:
-    forecast = Forecast(lambda _: math.inf)
-    forecast.learn(1, 3.0)
-
-    assert forecast.of_queue(5, max_batch_size=10) == math.inf
+def test_where_nothing_was_measured_nothing_is_expected() -> None:
+    assert Forecast(lambda _: math.inf).of_queue(5, max_batch_size=10) == math.inf
 
 
-def test_it_learns_that_all_has_become_slower_and_forgets_it_again() -> None:
+@given(st.integers(0, 1000), st.integers(0, 1000), st.integers(1, 64))
+def test_more_rows_never_take_less(rows: int, more: int, max_batch_size: int) -> None:
     forecast = Forecast(seconds)
-    for _ in range(100):
-        forecast.learn(10, 6.0)
-    slow = forecast.of_queue(10, max_batch_size=10)
-    for _ in range(100):
-        forecast.learn(10, 2.0)
-
-    assert slow == pytest.approx(6.0)
-    assert forecast.of_queue(10, max_batch_size=10) == pytest.approx(2.0, rel=0.01)
-
-
-def test_a_short_batch_that_took_long_says_little_of_long_ones() -> None:
-    forecast = Forecast(lambda rows: rows / 1000)
-    forecast.learn(1000, 1.0)
-    forecast.learn(1, 0.1)
-
-    assert forecast.of_queue(1000, max_batch_size=1000) < 1.2
-
-
-@given(
-    st.lists(st.tuples(st.integers(1, 64), st.floats(1e-6, 10)), max_size=20),
-    st.integers(0, 1000),
-    st.integers(0, 1000),
-    st.integers(1, 64),
-)
-def test_more_rows_never_take_less(learnt: list[tuple[int, float]], rows: int, more: int, max_batch_size: int) -> None:
-    forecast = Forecast(seconds)
-    for size, took in learnt:
-        forecast.learn(size, took)
 
     fewer = forecast.of_queue(rows, max_batch_size=max_batch_size)
 
