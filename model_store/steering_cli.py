@@ -33,6 +33,8 @@ def label(model: str, name: str | None, remove: bool, store_location: str | None
     if name is None:
         fail_in_one_line(lambda: opened.resolve(bare))
         known = fail_in_one_line(lambda: opened.labels(bare))
+        if not known:
+            click.echo(f"{bare} has no labels")
         for known_label, number in sorted(known.items()):
             click.echo(f"{known_label}  {bare}@{number}")
     elif remove:

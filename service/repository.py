@@ -293,7 +293,7 @@ class Repository:
             # A version that was only to be run in another way runs on as it did.
             state: State = "UNAVAILABLE" if self._live(stored) is None else "READY"
             self._set_status(stored.model, stored.version, state, said)
-            LOGGER.error("refused %s: %s", stored, said)
+            LOGGER.error("refused %s: %s", stored, said.removeprefix(f"{stored}: "))
 
     def _swap_in(self, loaded: Sequence[LiveModel], wanted: Mapping[str, Selection]) -> None:
         """Add versions, and turn their models to what is wanted: in one assignment, so that a group changes at once."""
