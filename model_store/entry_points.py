@@ -38,7 +38,9 @@ def _load(entry_point: importlib.metadata.EntryPoint) -> click.Command:
 
 def _unusable(name: str, module: str) -> click.Command:
     """Stand in for a command whose packages are not installed: it says so in one line."""
-    message = f"`ovenbird {name}` needs the Python package {module!r}: pip install 'ovenbird[cpu]', or [cpu,train] to train (from a clone: '.[cpu,train]')"
+    message = (
+        f"`ovenbird {name}` needs the Python package {module!r}: pip install 'ovenbird[cpu]', or [cpu,train] to train"
+    )
 
     def fail(**_: object) -> None:
         raise click.ClickException(message)

@@ -212,4 +212,7 @@ def require_packages() -> None:
         extras = dict.fromkeys(NEEDED_PACKAGES[module] for module in missing)
         install = ",".join(choices[0] for choices in extras)
         others = "; or ".join(" or ".join(choices[1:]) + f" instead of {choices[0]}" for choices in extras)
-        raise MissingPackage(f"not installed: {', '.join(missing)}; pip install 'ovenbird[{install}]' ({others})")
+        raise MissingPackage(
+            f"not installed: {', '.join(missing)}; pip install 'ovenbird[{install}]' ({others}), "
+            f"or '.[{install}]' from a clone"
+        )
