@@ -21,9 +21,16 @@ def _tensor(data: list[Any], spec: TensorSpec) -> Array:
     return np.asarray(data, NUMPY_DTYPES[spec.datatype])
 
 
+def _no_arrays(*_: object) -> None:
+    """Leave every body to `_parse`."""
+
+
+REPLACED = {"parse": _parse, "parse_with_arrays": _no_arrays, "tensor_from_json": _tensor}
+
+
 def create_front() -> Front:
-    """Make the front after exchanging the two functions that read JSON, which must still have these names."""
-    for name, replacement in {"parse": _parse, "tensor_from_json": _tensor}.items():
+    """Make the front after exchanging the functions that read JSON, which must still have these names."""
+    for name, replacement in REPLACED.items():
         if not hasattr(oip, name):
             raise AttributeError(f"service.codec.oip.{name} is gone: this comparison must be adapted")
         setattr(oip, name, replacement)

@@ -137,12 +137,18 @@ assert not heavy, heavy
 @pytest.mark.parametrize(
     ("modules", "message"),
     [
-        (["onnxruntime"], "onnxruntime; pip install 'ovenbird[cpu]' (gpu or openvino instead of cpu)"),
-        (["tensorflow", "keras"], "tensorflow, keras; pip install 'ovenbird[train]' (train-gpu instead of train)"),
+        (
+            ["onnxruntime"],
+            "onnxruntime; pip install 'ovenbird[cpu]' (gpu or openvino instead of cpu), or '.[cpu]' from a clone",
+        ),
+        (
+            ["tensorflow", "keras"],
+            "tensorflow, keras; pip install 'ovenbird[train]' (train-gpu instead of train), or '.[train]' from a clone",
+        ),
         (
             ["onnxruntime", "tensorflow"],
             "onnxruntime, tensorflow; pip install 'ovenbird[cpu,train]' "
-            "(gpu or openvino instead of cpu; or train-gpu instead of train)",
+            "(gpu or openvino instead of cpu; or train-gpu instead of train), or '.[cpu,train]' from a clone",
         ),
     ],
 )
