@@ -275,7 +275,8 @@ class Batcher:
         else:
             _give_answers(done.result())
         if self._queue:
-            self._wake(asyncio.get_running_loop())
+            # At once, not in the loop's next turn: the model would stand idle meanwhile.
+            self._start_next_batch()
 
     def _sweep(self) -> None:
         """Answer what is too late while a long batch runs, running or waiting; look again as long as it runs."""
