@@ -55,8 +55,9 @@ _PREDICTION: Schema = {
     "type": "object",
     "properties": {
         "file": TEXT | {"description": "the file that was sent, where its name was told"},
-        "label": TEXT,
-        "probability": {"type": "number"},
+        # Of any type: a model may have outputs of these names.
+        "label": {"description": "of a classifier, the name of the most probable class"},
+        "probability": {"description": "of a classifier, that of the most probable class"},
     },
     "description": "each output under its name; probabilities sorted, with labels where they are known",
 }
