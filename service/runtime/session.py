@@ -55,7 +55,16 @@ class Session:
         )
         self._names = [spec.name for spec in self.signature.outputs]
         errors = onnxruntime.capi.onnxruntime_pybind11_state
+        self._shrinking = _giving_back(onnxruntime)
         self._rejections = (errors.InvalidArgument, ValueError)
+
+    def give_memory_back(self, inputs: Arrays) -> None:
+        """Run once more, with few rows, and give back the memory that larger batches have taken.
+
+        onnxruntime keeps for ever what the largest batch so far needed; warm-up tries larger ones than will come.
+        """
+        if self.obtained.first == providers.CPU:
+            self._session.run(self._names, inputs, self._shrinking)
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Compute all outputs, by name.
@@ -71,6 +80,13 @@ class Session:
         except Exception as error:  # onnxruntime's errors share no base class
             raise InferenceFailed(_first_line(error)) from error
         return dict(zip(self._names, map(_usual, values), strict=True))
+
+
+def _giving_back(onnxruntime: Any) -> Any:
+    """Make the options of a run after which its arena gives back what it does not hold."""
+    options = onnxruntime.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    return options
 
 
 def check_provider(asked: Asked) -> None:

@@ -83,7 +83,9 @@ def measure(
     It ends at `max_batch_size` (for 0 at a bound in rows and bytes), or where larger batches have ceased to pay.
     """
     largest = max_batch_size or _largest(session, bytes_of(_repeat_rows(examples, 1)))
-    return _measure(session, ((rows, _repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
+    curve = _measure(session, ((rows, _repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
+    session.give_memory_back(_repeat_rows(examples, 1))
+    return curve
 
 
 def measure_alone(session: Session, example: Arrays, *, clock: Callable[[], float] = time.perf_counter) -> CostCurve:

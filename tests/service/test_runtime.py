@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,38 @@ def test_a_curve_never_predicts_less_than_nothing(points: list[tuple[int, float]
     curve = warmup.CostCurve(tuple(sorted(points)))
 
     assert all(curve.seconds(rows) > 0 for rows in (1, 2, 10, 100, 5000))
+
+
+def test_what_large_batches_of_the_warm_up_took_is_given_back() -> None:
+    """Measured in a process of its own: what it holds after the warm-up is far less than its largest batch needed."""
+    script = """
+import numpy as np, tiny_models
+from pathlib import Path
+from service.runtime.providers import Asked
+from service.runtime.session import Session
+from service.settings import Settings
+
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+session = Session(tiny_models.affine(2, None), Asked.of(Settings(provider=("cpu",))))
+row = {"x": np.zeros((1, 1_000_000), np.float32)}
+session.run(row)
+before = held()
+session.run({"x": np.zeros((64, 1_000_000), np.float32)})
+after = held()
+session.give_memory_back(row)
+print(before, after, held())
+"""
+    support = Path(__file__).parent.parent / "support"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(support)},
+    )
+    before, after, given_back = map(int, done.stdout.split())
+
+    assert after - before > 100 * 2**20
+    assert given_back - before < (after - before) / 2
