@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxmltools
 import torch
 import xgboost
@@ -70,7 +71,16 @@ def pytorch(name: str, *, external_data: bool) -> None:
         model, (rows,), folder(name) / "model.onnx", dynamo=True, opset_version=OPSET, external_data=external_data,
         input_names=["features"], output_names=["probabilities"], dynamic_shapes=({0: torch.export.Dim("batch")},),
     )  # fmt: skip
+    forget_traces(folder(name) / "model.onnx")
     answer(name, {"features": rows.numpy()}, {"probabilities": model(rows).detach().numpy()})
+
+
+def forget_traces(path: Path) -> None:
+    """Drop what the exporter notes of each node: stack traces, with the paths of the machine that it ran on."""
+    model = onnx.load(path, load_external_data=False)
+    for node in model.graph.node:
+        del node.metadata_props[:]
+    path.write_bytes(model.SerializeToString())
 
 
 def pytorch_legacy(name: str, *, open_batch: bool) -> None:
