@@ -11,7 +11,6 @@ import gc
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
 from typing import Any, TypeVar
 
 from a2wsgi import WSGIMiddleware
@@ -95,14 +94,12 @@ class Front:
                 await self._get(path, scope, receive, send)
         except ClientLeft:
             return
-        except ServiceError as error:
-            headers = [*JSON_HEADERS, *_as_bytes(problems.headers_of(error).items())]
+        except Exception as error:  # whatever goes wrong is answered as JSON
+            status, told, body = problems.answer_to(error)
+            headers = _as_bytes(told)
             if isinstance(error, BodyTooLarge) and error.unread:
                 headers.append((b"connection", b"close"))
-            await _answer(send, problems.body_of(str(error)), problems.status_of(error), headers=headers)
-        except Exception:  # whatever else goes wrong is answered as JSON, too, and logged
-            LOGGER.exception("a request failed unforeseen")
-            await _answer(send, problems.body_of(problems.UNFORESEEN), 500)
+            await _answer(send, body, status, headers=headers)
 
     async def _post(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         headers: Headers = scope["headers"]
@@ -164,13 +161,7 @@ async def _aside(size: int, work: Callable[..., Result], *arguments: Any) -> Res
 
 
 def _as_bytes(headers: Iterable[tuple[str, str]]) -> Headers:
-    return [_header(*pair) for pair in headers]
-
-
-@lru_cache(maxsize=4096)
-def _header(name: str, value: str) -> tuple[bytes, bytes]:
-    # A model's answers carry the same few headers again and again.
-    return name.lower().encode("latin-1"), value.encode("latin-1")
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

@@ -18,8 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from service.body import BodyReader, Headers
 from service.errors import BodyTooSlow, QueueFull, ServiceError
 from service.live_model import LiveModel
-from service.telemetry.logs import LOGGER
-from service.tensors import Array
+from service.tensors import Arrays
 from service.web import problems
 from service.web.dialects import Target, find_target, seconds_for
 from service.web.inference import count_failure
@@ -160,63 +159,59 @@ class ExpressRequest:
             model = self._model = found.repository.get(target.name, target.version, label=target.label)
             asked = target.dialect.read(self._wire, body, model, found.settings)
             seconds = seconds_for(asked, found.settings)
-            self._answer = model.batcher.ask(asked.inputs, timeout=seconds, priority=asked.priority)
+            answer = model.batcher.ask(asked.inputs, timeout=seconds, priority=asked.priority)
         except Exception as error:
             self._fail(error)
         else:
-            self._answer.add_done_callback(lambda done: self._computed(done, asked, model))
+            self._wait(answer, lambda outputs: self._computed(outputs, asked, model))
 
-    def _computed(self, done: asyncio.Future[dict[str, Array]], asked: Any, model: LiveModel) -> None:
-        if done.cancelled():
-            self._end()
-            return
-        try:
-            outputs = done.result()
-            write: Callable[[], Answer] = lambda: self._target.dialect.write(self._wire, asked, outputs, model)  # noqa: E731
-            if sum(array.nbytes for array in outputs.values()) > ASIDE_BYTES:
-                self._answer = self._connection.loop.run_in_executor(None, write)
-                self._answer.add_done_callback(lambda written: self._written(written, model))
-            else:
-                self._send_answer(write(), model)
-        except Exception as error:
-            self._fail(error)
+    def _wait(self, future: asyncio.Future[Any], go_on: Callable[[Any], None]) -> None:
+        """Go on with what a future brings, unless the client leaves before."""
 
-    def _written(self, done: asyncio.Future[Answer], model: LiveModel) -> None:
-        if done.cancelled():
-            self._end()
-            return
-        try:
-            self._send_answer(done.result(), model)
-        except Exception as error:
-            self._fail(error)
+        def done(finished: asyncio.Future[Any]) -> None:
+            if finished.cancelled():
+                self._end()
+                return
+            try:
+                go_on(finished.result())
+            except Exception as error:
+                self._fail(error)
+
+        self._answer = future
+        future.add_done_callback(done)
+
+    def _computed(self, outputs: Arrays, asked: Any, model: LiveModel) -> None:
+        def write() -> Answer:
+            return self._target.dialect.write(self._wire, asked, outputs, model)
+
+        if sum([array.nbytes for array in outputs.values()]) > ASIDE_BYTES:
+            aside = self._connection.loop.run_in_executor(None, write)
+            self._wait(aside, lambda answer: self._send_answer(answer, model))
+        else:
+            self._send_answer(write(), model)
 
     def _send_answer(self, answer: Answer, model: LiveModel) -> None:
         model.metrics.answered(time.monotonic() - self._started)
-        self._send(200, _lines(answer.headers + model.identity), answer.body)
+        self._send(200, answer.headers + model.identity, answer.body)
 
     def _fail(self, error: Exception) -> None:
-        if not isinstance(error, ServiceError):
-            LOGGER.error("a request failed unforeseen", exc_info=error)
-            self._send(500, _lines(JSON), problems.body_of(problems.UNFORESEEN))
-            return
-        seconds = time.monotonic() - self._started
-        target = self._target
-        count_failure(self._lane.parts, error, target.name, target.version, model=self._model, seconds=seconds)
-        headers = (*JSON, *problems.headers_of(error).items())
-        self._send(problems.status_of(error), _lines(headers), problems.body_of(str(error)))
+        if isinstance(error, ServiceError):
+            seconds = time.monotonic() - self._started
+            target = self._target
+            count_failure(self._lane.parts, error, target.name, target.version, model=self._model, seconds=seconds)
+        self._send(*problems.answer_to(error))
 
     def _too_slow(self, seconds: float) -> None:
         self.keep_alive = False
-        error = BodyTooSlow(seconds)
-        self._send(problems.status_of(error), _lines(JSON), problems.body_of(str(error)))
+        self._send(*problems.answer_to(BodyTooSlow(seconds)))
 
-    def _send(self, status: int, lines: bytes, body: bytes) -> None:
+    def _send(self, status: int, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
         connection = self._connection
         if not connection.transport.is_closing():
             close = b"" if self.keep_alive else b"connection: close\r\n"
             length = b"content-length: %d\r\n\r\n" % len(body)
             connection.transport.write(
-                b"".join((STATUS_LINE[status], connection.default_head(), lines, close, length, body))
+                b"".join((STATUS_LINE[status], connection.default_head(), _lines(headers), close, length, body))
             )
             if not self.keep_alive:
                 connection.transport.close()
@@ -227,9 +222,6 @@ class ExpressRequest:
             self.response_complete = True
             self._lane.bodies.release(self._length)
             self._connection.on_response_complete()
-
-
-JSON = (("Content-Type", problems.JSON),)
 
 
 @lru_cache(maxsize=4096)

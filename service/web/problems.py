@@ -29,7 +29,16 @@ STATUS: dict[type[errors.ServiceError], int] = {
 }
 
 JSON = "application/json"
+_CONTENT_TYPE = ("Content-Type", JSON)
 UNFORESEEN = "internal error; the log of the service says more"
+
+
+def answer_to(error: Exception) -> tuple[int, tuple[tuple[str, str], ...], bytes]:
+    """Return status, headers and body for an error; one that nobody foresaw is logged, and its cause is not told."""
+    if isinstance(error, errors.ServiceError):
+        return status_of(error), (_CONTENT_TYPE, *headers_of(error).items()), body_of(str(error))
+    LOGGER.error("a request failed unforeseen", exc_info=error)
+    return 500, (_CONTENT_TYPE,), body_of(UNFORESEEN)
 
 
 def status_of(error: errors.ServiceError) -> int:
@@ -70,19 +79,15 @@ def _allowed(error: HTTPException) -> str:
 def register(app: Flask) -> None:
     """Answer every error of the application with a status from the table and a JSON body."""
 
-    @app.errorhandler(errors.ServiceError)
-    def _service_error(error: errors.ServiceError) -> Response:
-        return Response(body_of(str(error)), status_of(error), headers_of(error), mimetype=JSON)
+    @app.errorhandler(Exception)
+    def _error(error: Exception) -> Response:
+        status, headers, body = answer_to(error)
+        return Response(body, status, headers)
 
     @app.errorhandler(HTTPException)
     def _http_error(error: HTTPException) -> Response:
         if error.code == 404 and (reason := unsupported.reason_at(request.path)) is not None:
-            return _service_error(errors.Unsupported(reason))
+            return _error(errors.Unsupported(reason))
         answer = Response(body_of(_http_message(error)), _http_status(error), mimetype=JSON)
         answer.headers.extend([pair for pair in error.get_headers() if pair[0].lower() == "allow"])
         return answer
-
-    @app.errorhandler(Exception)
-    def _unforeseen(error: Exception) -> Response:
-        LOGGER.exception("a request failed unforeseen", exc_info=error)
-        return Response(body_of(UNFORESEEN), 500, mimetype=JSON)
