@@ -77,8 +77,9 @@ def roll_back(store: Store, model: str, to: int | None = None) -> Rollback:
     with store.changing():
         target = store.resolve(model, to) if to is not None else _version_before(store, model)
         withdrawn: dict[str, set[int]] = defaultdict(set)
+        already = store.serving(model).withdrawn
         for number in store.versions(model):
-            if number > target.version and number not in store.serving(model).withdrawn:
+            if number > target.version and number not in already:
                 for member in store.group_of(store.resolve(model, number)):
                     withdrawn[member].add(number)
         together = store.group_of(target)

@@ -6,7 +6,7 @@ import click
 
 from model_store import steering
 from model_store.serving import VersionPolicy
-from model_store.store import LATEST, parse_version
+from model_store.store import parse_version
 from model_store.store_options import fail_in_one_line, open_store, store_option
 
 
@@ -41,16 +41,12 @@ def label(model: str, name: str | None, remove: bool, store_location: str | None
         fail_in_one_line(lambda: steering.remove_label(opened, bare, name))
         click.echo(f"{bare} has no label {name} any more")
     elif not version:
-        raise click.UsageError(f"which version? {bare}@VERSION, for example {bare}@{_newest(model, store_location)}")
+        newest = fail_in_one_line(lambda: opened.resolve(bare))
+        raise click.UsageError(f"which version? {bare}@VERSION, for example {newest}")
     else:
         number = fail_in_one_line(lambda: parse_version(version))
         fail_in_one_line(lambda: steering.set_label(opened, bare, name, number))
         click.echo(f"{name} is {bare}@{number}")
-
-
-def _newest(model: str, store_location: str | None) -> int:
-    opened = open_store(store_location, announce=False)
-    return fail_in_one_line(lambda: opened.resolve(model, LATEST)).version
 
 
 class _Policy(click.ParamType[VersionPolicy]):

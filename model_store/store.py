@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,7 +152,7 @@ class Store:
         """Go through every published version: models by name, versions oldest first."""
         for model in self.models():
             for version in self.versions(model):
-                yield self._stored(model, version)
+                yield self.stored(model, version)
 
     def resolve(self, model: str, version: str | int = LATEST) -> StoredVersion:
         """Find one version: a number, or `latest`.
@@ -171,14 +171,14 @@ class Store:
             raise UnknownModel(model, known=self.models())
         if version == LATEST:
             for number in reversed(known):
-                candidate = self._stored(model, number)
+                candidate = self.stored(model, number)
                 if self.has_whole_group(candidate):
                     return candidate
             raise UnknownVersion(model, LATEST, known=known)
         number = parse_version(version)
         if number not in known:
             raise UnknownVersion(model, version, known=known)
-        return self._stored(model, number)
+        return self.stored(model, number)
 
     def has_whole_group(self, stored: StoredVersion) -> bool:
         """Tell whether all models that were published together with this one are there."""
@@ -202,6 +202,8 @@ class Store:
         *,
         may_serve: Callable[[StoredVersion], bool] | None = None,
         policy: VersionPolicy | None = None,
+        serving: Serving | None = None,
+        known: Sequence[int] | None = None,
     ) -> Selection:
         """Choose which versions shall serve: what the policy says, and what a label names; never a withdrawn one.
 
@@ -210,15 +212,19 @@ class Store:
             may_serve: what a version must fulfil, by default `may_serve_with_its_group`; asked about as few versions
                 as possible, newest first.
             policy: instead of the one in serving.json.
+            serving: what serving.json says, if it was read already.
+            known: the model's versions, if they were listed already.
 
         Raises:
             InvalidServing: serving.json or labels.json cannot be used.
         """
-        serving, labels, known = self.serving(model), self.labels(model), self.versions(model)
+        serving = self.serving(model) if serving is None else serving
+        known = self.versions(model) if known is None else known
+        labels = self.labels(model)
         allowed = may_serve or self.may_serve_with_its_group
 
         def usable(version: int) -> bool:
-            return version not in serving.withdrawn and allowed(self._stored(model, version))
+            return version not in serving.withdrawn and allowed(self.stored(model, version))
 
         wanted = policy or serving.version_policy
         chosen = wanted.select(known, usable)
@@ -332,14 +338,15 @@ class Store:
         # A number is taken from the moment that a publisher without rename has begun to write it.
         return max((int(entry.name) for entry in self._numbered(model)), default=0)
 
-    def _stored(self, model: str, version: int) -> StoredVersion:
+    def stored(self, model: str, version: int) -> StoredVersion:
+        """Say where a version lies that is known to be there; `resolve` looks first."""
         return StoredVersion(model, version, self.root / model / str(version))
 
     def _belongs(self, model: str, version: int, group_id: str) -> bool:
         if version not in self.versions(model):
             return False
         try:
-            group = self._stored(model, version).manifest.group
+            group = self.stored(model, version).manifest.group
         except InvalidManifest:
             return False
         return group is not None and group.id == group_id
@@ -395,7 +402,7 @@ class Store:
         return staging
 
     def _reveal(self, staging: Path, model: str, version: int) -> StoredVersion:
-        stored = self._stored(model, version)
+        stored = self.stored(model, version)
         staging.rename(stored.path)
         _sync(stored.path.parent)
         return stored

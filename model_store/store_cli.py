@@ -54,10 +54,9 @@ def list_models(store_location: str | None, as_json: bool) -> None:
       ovenbird store list --store ./store --json
     """
     opened = open_store(store_location, announce=not as_json)
-    rows = [
-        _row(stored) | {"chosen": role(opened, stored)}
-        for stored in fail_in_one_line(lambda: list(opened.all_versions()))
-    ]
+    stored_versions = fail_in_one_line(lambda: list(opened.all_versions()))
+    chosen = {model: roles(opened, model) for model in {stored.model for stored in stored_versions}}
+    rows = [_row(stored) | {"chosen": chosen[stored.model][stored.version]} for stored in stored_versions]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
@@ -83,13 +82,13 @@ def show(model: str, store_location: str | None, as_json: bool) -> None:
     opened = open_store(store_location, announce=not as_json)
     stored = fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
     if stored.is_bare and not as_json:
-        click.echo(_bare_description(stored, fail_in_one_line(lambda: role(opened, stored))))
+        click.echo(_bare_description(stored, roles(opened, name)[stored.version]))
         return
     manifest = fail_in_one_line(lambda: stored.manifest)
     if as_json:
         click.echo(manifest.to_json(), nl=False)
     else:
-        click.echo(_description(stored, manifest, fail_in_one_line(lambda: role(opened, stored))))
+        click.echo(_description(stored, manifest, roles(opened, name)[stored.version]))
 
 
 @store.command()
@@ -183,16 +182,20 @@ def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
     )
 
 
-def role(opened: Store, stored: StoredVersion) -> str:
-    """Say in a word or two whether a version is to serve, and what it is called: a service may still refuse it."""
+def roles(opened: Store, model: str) -> dict[int, str]:
+    """Say of each version in a word or two whether it is to serve, and its labels: a service may still refuse it."""
+    known = opened.versions(model)
     try:
-        selected, serving = opened.select(stored.model), opened.serving(stored.model)
+        serving = opened.serving(model)
+        selected = opened.select(model, serving=serving, known=known)
     except StoreError:
-        return "?"
-    labels = [label for label, version in selected.labels.items() if version == stored.version]
-    served = "yes" if stored.version in selected.versions else "no"
-    state = "withdrawn" if stored.version in serving.withdrawn else served
-    return ", ".join([state, *sorted(labels)])
+        return dict.fromkeys(known, "?")
+    found = {}
+    for version in known:
+        labels = sorted(label for label, number in selected.labels.items() if number == version)
+        served = "yes" if version in selected.versions else "no"
+        found[version] = ", ".join(["withdrawn" if version in serving.withdrawn else served, *labels])
+    return found
 
 
 def _description(stored: StoredVersion, manifest: Manifest, serving: str) -> str:

@@ -63,16 +63,17 @@ class StoreView:
         news: list[StoredVersion] = []
         troubles: dict[str, tuple[int, str]] = {}
         for name in present if names is None else names:
+            known = self._store.versions(name)
             try:
                 serving = self._store.serving(name)
                 may_serve = partial(self._may_serve, serving=serving, at_start=at_start)
-                wanted[name] = self._store.select(name, may_serve=may_serve)
+                wanted[name] = self._store.select(name, may_serve=may_serve, serving=serving, known=known)
             except StoreError as error:
-                troubles[name] = (self._store.versions(name)[-1], str(error))
+                troubles[name] = (known[-1], str(error))
                 continue
-            if trouble := _trouble(serving, wanted[name], self._store.versions(name)):
-                troubles[name] = (self._store.versions(name)[-1], trouble)
-            chosen = [self._store.resolve(name, number) for number in wanted[name].versions]
+            if trouble := _trouble(serving, wanted[name], known):
+                troubles[name] = (known[-1], trouble)
+            chosen = [self._store.stored(name, number) for number in wanted[name].versions]
             news += [stored for stored in chosen if self._is_news(stored, serving)]
         return Look(
             wanted,
