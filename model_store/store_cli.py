@@ -56,7 +56,7 @@ def list_models(store_location: str | None, as_json: bool) -> None:
     opened = open_store(store_location, announce=not as_json)
     stored_versions = fail_in_one_line(lambda: list(opened.all_versions()))
     chosen = {model: roles(opened, model) for model in {stored.model for stored in stored_versions}}
-    rows = [_row(stored) | {"chosen": chosen[stored.model][stored.version]} for stored in stored_versions]
+    rows = [_row(stored) | {"chosen": chosen[stored.model].get(stored.version, "?")} for stored in stored_versions]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:

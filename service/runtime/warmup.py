@@ -26,8 +26,7 @@ AS_GOOD = 1.05
 # How many rows run together where measuring does not tell. Larger batches are tried only if so many run for less.
 USUAL_ROWS = 64
 LONG_RUN_SECONDS = 5e-3
-# Where nobody says how large batches may be, none is tried that is larger: onnxruntime keeps the memory that its
-# largest batch has needed. A GPU takes more rows before it is filled.
+# Where nobody says how large batches may be, none is tried that is larger. A GPU takes more rows before it is filled.
 LARGEST_ROWS_ON_CPU = 256
 LARGEST_ROWS = 1024
 LARGEST_BYTES = 8 * 2**20
@@ -82,9 +81,10 @@ def measure(
 
     It ends at `max_batch_size` (for 0 at a bound in rows and bytes), or where larger batches have ceased to pay.
     """
-    largest = max_batch_size or _largest(session, bytes_of(_repeat_rows(examples, 1)))
+    one = _repeat_rows(examples, 1)
+    largest = max_batch_size or _largest(session, bytes_of(one))
     curve = _measure(session, ((rows, _repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
-    session.give_memory_back(_repeat_rows(examples, 1))
+    session.give_memory_back(one)
     return curve
 
 

@@ -17,7 +17,7 @@ from service.runtime.processors import threads_of_a_run
 from service.settings import Settings
 from service.tensors import TensorSpec
 from service.web.parts import parts
-from service.web.problems import JSON
+from service.web.problems import as_json
 
 blueprint = Blueprint("configuration", __name__)
 
@@ -32,7 +32,7 @@ def configuration(name: str, version: str | None = None) -> Response:
     found = parts()
     live = found.repository.get(name, version)
     served = found.repository.served().get(name, Selection())
-    return Response(orjson.dumps(describe(live, VersionPolicy.parse(served.policy), found.settings)), mimetype=JSON)
+    return as_json(describe(live, VersionPolicy.parse(served.policy), found.settings))
 
 
 def describe(live: LiveModel, policy: VersionPolicy, settings: Settings) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response
 
 from service.codec.json_tensors import parse
@@ -12,7 +11,7 @@ from service.errors import MalformedBody
 from service.telemetry.logs import CHOICES, LOGGER
 from service.web.inference import request_body
 from service.web.parts import parts
-from service.web.problems import JSON
+from service.web.problems import as_json
 
 blueprint = Blueprint("log_settings", __name__)
 
@@ -27,7 +26,7 @@ LARGEST_LEVEL = 2**32 - 1
 @blueprint.get("/v2/logging")
 def shown() -> Response:
     """Tell what is logged now."""
-    return Response(orjson.dumps(_settings()), mimetype=JSON)
+    return as_json(_settings())
 
 
 @blueprint.post("/v2/logging")
@@ -41,7 +40,7 @@ def changed() -> Response:
     changes = {name.removeprefix("log_"): value for name, value in checked.items() if name not in FIXED}
     found.log_levels.choose(changes)
     LOGGER.info("log settings: %s", _settings())
-    return Response(orjson.dumps(_settings()), mimetype=JSON)
+    return as_json(_settings())
 
 
 def _checked(name: str, value: Any) -> Any:

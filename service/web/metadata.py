@@ -15,7 +15,7 @@ from service.runtime.bare import BareDescription
 from service.runtime.providers import Obtained
 from service.tensors import TensorSpec
 from service.web.parts import parts
-from service.web.problems import JSON
+from service.web.problems import as_json
 
 blueprint = Blueprint("metadata", __name__)
 
@@ -39,7 +39,7 @@ EXTENSIONS = (
 def server() -> Response:
     """Describe the server."""
     version = importlib.metadata.version("ovenbird")
-    return _json({"name": SERVER_NAME, "version": version, "extensions": EXTENSIONS})
+    return as_json({"name": SERVER_NAME, "version": version, "extensions": EXTENSIONS})
 
 
 @blueprint.get("/v2/models/<name>")
@@ -48,7 +48,7 @@ def model(name: str, version: str | None = None) -> Response:
     """Describe a model: inputs, outputs, the provider that it really runs on, and where it comes from."""
     repository = parts().repository
     live = repository.get(name, version)
-    return _json(describe(live, repository.served().get(name, Selection((live.version,)))))
+    return as_json(describe(live, repository.served().get(name, Selection((live.version,)))))
 
 
 def describe(live: LiveModel, served: Selection) -> dict[str, Any]:
@@ -94,7 +94,3 @@ def _origin(manifest: Manifest) -> dict[str, str]:
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": spec.wire_shape}
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), mimetype=JSON)

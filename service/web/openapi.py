@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
 import json
+from collections.abc import Iterable
 
-import orjson
 from flask import Blueprint, Response, render_template, request
 
-from service.errors import ServiceError
 from service.live_model import LiveModel
 from service.openapi.document import document
 from service.openapi.examples import commands
 from service.openapi.reading import by_tag
 from service.openapi.served import only_input
 from service.web.parts import parts
-from service.web.problems import JSON
-from service.web.versions import served_versions
+from service.web.problems import as_json
+from service.web.versions import ServedVersion, served_versions
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -27,14 +25,14 @@ VERSION = importlib.metadata.version("ovenbird")
 @blueprint.get("/openapi.json")
 def openapi() -> Response:
     """Describe the interface, with what is served now, in OpenAPI 3.1."""
-    return Response(orjson.dumps(document(_served(), version=VERSION)), mimetype=JSON)
+    return as_json(document(_defaults(served_versions(parts().repository, ())), version=VERSION))
 
 
 @blueprint.get("/docs")
 def docs() -> str:
     """Describe the interface for people, with a form to try each version that serves."""
     versions = served_versions(parts().repository, parts().control.index())
-    described = document([served.model for served in versions if served.is_default], version=VERSION)
+    described = document(_defaults(versions), version=VERSION)
     groups = by_tag(described)
     return render_template(
         "docs.html",
@@ -57,12 +55,6 @@ def docs() -> str:
     )
 
 
-def _served() -> list[LiveModel]:
-    """List the model that answers for each name now."""
-    repository = parts().repository
-    found: list[LiveModel] = []
-    for name in repository.names():
-        # A model may go at any moment.
-        with contextlib.suppress(ServiceError):
-            found.append(repository.get(name))
-    return found
+def _defaults(versions: Iterable[ServedVersion]) -> list[LiveModel]:
+    """List what answers for each name where no version is named."""
+    return [served.model for served in versions if served.is_default]

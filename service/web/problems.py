@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -31,6 +33,11 @@ STATUS: dict[type[errors.ServiceError], int] = {
 JSON = "application/json"
 _CONTENT_TYPE = ("Content-Type", JSON)
 UNFORESEEN = "internal error; the log of the service says more"
+
+
+def as_json(value: Any) -> Response:
+    """Answer with a value as JSON."""
+    return Response(orjson.dumps(value), mimetype=JSON)
 
 
 def answer_to(error: Exception) -> tuple[int, tuple[tuple[str, str], ...], bytes]:

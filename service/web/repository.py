@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -14,7 +13,7 @@ from service.codec.json_tensors import parse
 from service.control import AGREE_SECONDS
 from service.errors import ControlRefused, MalformedBody
 from service.web.parts import parts
-from service.web.problems import JSON
+from service.web.problems import as_json
 
 blueprint = Blueprint("repository", __name__)
 
@@ -31,7 +30,7 @@ def index() -> Response:
         for status in parts().control.whole_index()
         if status.state == "READY" or not only_ready
     ]
-    return Response(orjson.dumps(lines), mimetype=JSON)
+    return as_json(lines)
 
 
 @blueprint.post("/v2/repository/models/<name>/load")
@@ -46,7 +45,7 @@ def load(name: str) -> Response:
     policy = _version_policy(_parameters(message))
     found = parts()
     found.loop.call(found.control.load(name, policy), timeout=CALL_SECONDS)
-    return Response(b"{}", mimetype=JSON)
+    return as_json({})
 
 
 @blueprint.post("/v2/repository/models/<name>/unload")
@@ -57,7 +56,7 @@ def unload(name: str) -> Response:
     _flag(_parameters(_message()), "unload_dependents")
     found = parts()
     found.loop.call(found.control.unload(name), timeout=CALL_SECONDS)
-    return Response(b"{}", mimetype=JSON)
+    return as_json({})
 
 
 def _version_policy(parameters: dict[str, Any]) -> VersionPolicy | None:

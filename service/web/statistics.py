@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from flask import Blueprint, Response
 
 from service.live_model import LiveModel
 from service.telemetry.statistics import Compute, Duration, Numbers
 from service.web.parts import parts
-from service.web.problems import JSON
+from service.web.problems import as_json
 
 blueprint = Blueprint("statistics", __name__)
 
@@ -23,7 +22,7 @@ def statistics(name: str | None = None, version: str | None = None) -> Response:
     numbers = parts().metrics.statistics
     asked = [(live.name, live.version) for live in _asked(name, version)]
     stats = [describe(*one, numbers.total(*one)) for one in asked]
-    return Response(orjson.dumps({"model_stats": stats}), mimetype=JSON)
+    return as_json({"model_stats": stats})
 
 
 def _asked(name: str | None, version: str | None) -> list[LiveModel]:

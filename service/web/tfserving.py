@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from flask import Blueprint, Response
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
@@ -22,7 +21,7 @@ from service.tensors import TensorSpec
 from service.web.dialects import V1, Target
 from service.web.inference import ask_model
 from service.web.parts import parts
-from service.web.problems import JSON
+from service.web.problems import as_json
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -77,7 +76,7 @@ def ask(name: str, verb: str, version: str | None = None, label: str | None = No
 @blueprint.get("/v1/models")
 def models() -> Response:
     """List the models that are served (KServe)."""
-    return _json({"models": parts().repository.names()})
+    return as_json({"models": parts().repository.names()})
 
 
 @blueprint.get("/v1/models/<no_verb:name>")
@@ -94,7 +93,7 @@ def status(name: str, version: str | None = None, label: str | None = None) -> R
         version = str(parts().repository.get(name, label=label).version)
     lines = _status_lines(name, version)
     ready = any(line.state == "READY" for line in lines)
-    return _json({"model_version_status": [_version_status(line) for line in lines], "name": name, "ready": ready})
+    return as_json({"model_version_status": [_version_status(line) for line in lines], "name": name, "ready": ready})
 
 
 def _status_lines(name: str, version: str | None) -> Sequence[VersionStatus]:
@@ -131,7 +130,7 @@ def metadata(name: str, version: str | None = None, label: str | None = None) ->
         "outputs": _tensors(model.signature.outputs),
         "method_name": "tensorflow/serving/predict",
     }
-    return _json(
+    return as_json(
         {
             "model_spec": {"name": name, "signature_name": "", "version": str(model.version)},
             "metadata": {"signature_def": {"signature_def": {tfserving.SIGNATURE: signature}}},
@@ -157,10 +156,6 @@ def _check_version(version: str | None) -> None:
     """Raise `BadRequest` for a version that is no number, or one that TensorFlow Serving's 64 bits do not hold."""
     if version is not None and not tfserving.is_version(version):
         raise BadRequest(f"versions/{version}: expected a whole number below 2**63")
-
-
-def _json(value: Any) -> Response:
-    return Response(orjson.dumps(value), mimetype=JSON)
 
 
 _PATH = re.compile(r"/v1/models(?:/([^/:]+))?(?:/(versions|labels)/([^/:]+))?(/metadata|:\w+)?", re.IGNORECASE)
