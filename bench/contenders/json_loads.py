@@ -25,7 +25,7 @@ def _no_arrays(*_: object) -> None:
     """Leave every body to `_parse`."""
 
 
-REPLACED = {"parse": _parse, "parse_with_arrays": _no_arrays, "tensor_from_json": _tensor}
+REPLACED = {"parse": _parse, "cut_numbers": _no_arrays, "tensor_from_json": _tensor}
 
 
 def create_front() -> Front:

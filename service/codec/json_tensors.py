@@ -13,8 +13,8 @@ from service.codec.compression import hint
 from service.errors import MalformedBody, WrongTensor
 from service.tensors import NUMPY_DTYPES, Array, TensorSpec
 
-# Safely below what FP32 rounds to infinity; what is larger is looked at more closely.
-_LARGEST = 1e38
+# A sum of squares up to this one has no term that FP32 rounds to infinity; others are looked at more closely.
+_LARGEST_SQUARES = 1e76
 
 # NumPy's kinds of what the JSON may hold, by datatype; whole numbers for the others.
 _KINDS = {"BOOL": "b", "FP16": "fiu", "FP32": "fiu", "FP64": "fiu"}
@@ -60,7 +60,7 @@ def _holds_booleans(data: list[Any], dimensions: int) -> bool:
 
 def tensor_from_array(found: Array, spec: TensorSpec) -> Array:
     """Make an array of the input's datatype from one that `codec.numbers` has read; raises as `tensor_from_json`."""
-    if spec.datatype == "FP32" and found.min() >= -_LARGEST and found.max() <= _LARGEST:
+    if spec.datatype == "FP32" and np.vdot(found, found) <= _LARGEST_SQUARES:
         return found.astype(np.float32)
     return _cast(found, NUMPY_DTYPES[spec.datatype], spec)
 

@@ -1,40 +1,44 @@
 """Long lists of numbers in JSON, read without a Python object for each number.
 
-simdjson puts the numbers of a list into one buffer, but flattens nested lists in doing so and says nothing of ragged
-ones. So what is read here was seen to be flat, or rectangular: its lists are counted against the brackets of the whole
-body. Whatever is anything else is left to orjson, which also finds the words for what is wrong.
+The lists are cut out of a body by their text: what is left, the frame, is a short JSON document with a mark where each
+list was, and often the same for every request of a client. A list is read by simdjson into one buffer. simdjson
+flattens nested lists in doing so and says nothing of ragged ones, so only what was seen to be flat or rectangular is
+taken. Whatever is anything else is left to orjson, which also finds the words for what is wrong.
 """
 
 from __future__ import annotations
 
+import re
+import secrets
 import threading
-from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import orjson
 import simdjson
 
-from service.tensors import NUMPY_DTYPES, Array, Signature
+from service.tensors import NUMPY_DTYPES, Array
 
 # Shorter bodies are read as fast by orjson.
 FROM_BYTES = 2048
+# More lists than a model with many columns has are left where they are.
+MAX_LISTS = 256
 
 Kind = Literal["d", "i", "u"]
 
 # A list of numbers as simdjson is asked for it → NumPy's dtype of the buffer that it gives.
 _DTYPES: dict[Kind, np.dtype[Any]] = {"d": np.dtype("<f8"), "i": np.dtype("<i8"), "u": np.dtype("<u8")}
 
+# Where a list of numbers may begin, of which the brackets are caught: the fields of both protocols that hold one.
+_BEGINNING = re.compile(rb'"(?:data|instances|inputs)"\s*:\s*(\[+)(?=\s*[-0-9])')
 
-_Found = tuple[dict[str, Any], str, Array, int]
-"""A list that was read: where it belongs, under which name, the array, and how many brackets open in it."""
+# No client can know them. A field that holds one is where a list was cut out, whatever else the frame says.
+MARKS = tuple([f"{secrets.token_hex(16)}:{number}" for number in range(MAX_LISTS)])
+_MARKS = tuple([f'"{mark}"'.encode() for mark in MARKS])
 
-Read = Callable[[simdjson.Object], tuple[dict[str, Any], list[_Found]]]
 
-
-class _NotHere(Exception):
-    """Something that has to be read in another way."""
+class NotNumbers(Exception):
+    """A list is not flat, not rectangular, or does not hold numbers of that kind alone."""
 
 
 class _Parsers(threading.local):
@@ -47,6 +51,14 @@ class _Parsers(threading.local):
 _parsers = _Parsers()
 
 
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A body whose lists of numbers were cut out: JSON with the first of `MARKS` in their places, and their texts."""
+
+    frame: bytes
+    lists: tuple[bytes, ...]
+
+
 def number_kind(datatype: str) -> Kind | None:
     """Say as what the numbers of a datatype are read; None for strings, booleans and what JSON does not carry."""
     if datatype in ("BYTES", "BOOL", "FP16"):
@@ -55,94 +67,75 @@ def number_kind(datatype: str) -> Kind | None:
     return "d" if dtype.kind == "f" else "u" if datatype == "UINT64" else "i"
 
 
-def parse_with_arrays(body: bytes, read: Read) -> dict[str, Any] | None:
-    """Parse a long body whose lists of numbers become arrays; None if it is short or has to be read in another way.
+def cut_numbers(body: bytes) -> Cut | None:
+    """Cut the lists of numbers out of a long body; None if it is short or has none.
 
-    `read` makes the message of the parsed object, without those lists, and reads them, each with its place.
+    A value in JSON may be exchanged for another one without any change around it: body and frame mean the same but for
+    the lists, if each of them is JSON by itself.
     """
     if len(body) < FROM_BYTES:
         return None
-    try:
-        root = _parsers.parser.parse(body)
-        if not isinstance(root, simdjson.Object):
-            return None
-        message, arrays = read(root)
-        brackets = orjson.dumps(message).count(b"[") + sum([count for _, _, _, count in arrays])
-        for holder, name, array, _ in arrays:
-            holder[name] = array
-    except (_NotHere, ValueError, TypeError, KeyError, IndexError):
+    frame: list[bytes] = []
+    lists: list[bytes] = []
+    position = 0
+    while len(lists) < MAX_LISTS and (beginning := _BEGINNING.search(body, position)):
+        start, numbers = beginning.span(1)
+        brackets = numbers - start
+        end = body.find(b"]" * brackets, numbers) + brackets
+        if end < numbers:
+            break
+        frame += body[position:start], _MARKS[len(lists)]
+        lists.append(body[start:end])
+        position = end
+    if not lists:
         return None
+    frame.append(body[position:])
+    return Cut(b"".join(frame), tuple(lists))
+
+
+def read_numbers(text: bytes, kind: Kind | None) -> Array:
+    """Read a flat or rectangular list of lists; raise `NotNumbers` if it is anything else."""
+    if kind is None:
+        raise NotNumbers
+    try:
+        return _read(_parsers.parser.parse(text), text, kind)
+    except (ValueError, TypeError, IndexError):
+        raise NotNumbers from None
     except RuntimeError:
         # Something still holds a part of an earlier body: leave that parser to it.
         _parsers.parser = simdjson.Parser()
-        return None
-    finally:
-        root = None
-    return message if body.count(b"[") == brackets else None
+        raise NotNumbers from None
 
 
-def numbers(values: Any, kind: Kind) -> tuple[Array, int]:
-    """Read a flat or rectangular list of lists; return the array, and how many brackets open in it if it is that."""
-    if not isinstance(values, simdjson.Array):
-        raise _NotHere
-    rows: Any = values
-    if isinstance(rows[0], simdjson.Array):
-        width = len(rows[0])
-        if not width or any(len(row) != width for row in rows):
-            raise _NotHere
-        shape: tuple[int, ...] = (len(rows), width)
-        brackets = 1 + len(rows)
-    else:
-        shape, brackets = (len(rows),), 1
+def _read(values: Any, text: bytes, kind: Kind) -> Array:
     array = np.frombuffer(values.as_buffer(of_type=kind), _DTYPES[kind])
-    return array.reshape(shape), brackets
+    # A flat list opens no second bracket.
+    return array if text.find(b"[", 1) < 0 else array.reshape(_shape(values, text))
 
 
-@lru_cache(maxsize=1024)
-def v2_reader(signature: Signature) -> Read:
-    """Read inference requests of the Open Inference Protocol V2: each tensor's `data`."""
-    kinds = {spec.name: number_kind(spec.datatype) for spec in signature.inputs}
-
-    def read_tensor(tensor: Any) -> _Found:
-        entry = {name: None if name == "data" else _plain(tensor[name]) for name in _keys(tensor)}
-        kind = kinds[entry["name"]]  # type: ignore[index]
-        if kind is None:
-            raise _NotHere
-        return entry, "data", *numbers(tensor["data"], kind)
-
-    def read(root: simdjson.Object) -> tuple[dict[str, Any], list[_Found]]:
-        message = {key: None if key == "inputs" else _plain(root[key]) for key in _keys(root)}
-        tensors = [read_tensor(tensor) for tensor in root["inputs"]]  # type: ignore[union-attr]
-        message["inputs"] = [entry for entry, *_ in tensors]
-        return message, tensors
-
-    return read
+def _shape(values: Any, text: bytes) -> tuple[int, ...]:
+    shape: list[int] = []
+    inner = values
+    while isinstance(inner, simdjson.Array):
+        shape.append(len(inner))
+        inner = inner[0]
+    rectangular = _has_rows(values, shape[1], text) if len(shape) == 2 else _punctuation(text) == _brackets(shape)
+    if not rectangular:
+        raise NotNumbers
+    return tuple(shape)
 
 
-@lru_cache(maxsize=1024)
-def v1_reader(signature: Signature) -> Read:
-    """Read predict requests of TensorFlow Serving for a model with one input: its rows."""
-    kind = number_kind(signature.inputs[0].datatype) if len(signature.inputs) == 1 else None
-
-    def read(root: simdjson.Object) -> tuple[dict[str, Any], list[_Found]]:
-        if kind is None:
-            raise _NotHere
-        (rows,) = {"instances", "inputs"} & set(root)
-        message = {key: None if key == rows else _plain(root[key]) for key in _keys(root)}
-        return message, [(message, rows, *numbers(root[rows], kind))]
-
-    return read
+def _has_rows(rows: Any, width: int, text: bytes) -> bool:
+    return text.count(b"[") == 1 + len(rows) and all(len(row) == width for row in rows)
 
 
-def _keys(holder: simdjson.Object) -> list[str]:
-    keys = list(holder)
-    if len(set(keys)) < len(keys):
-        # Of two fields of one name simdjson finds the first; the last one counts.
-        raise _NotHere
-    return keys
+def _punctuation(text: bytes) -> bytes:
+    return text.translate(None, b"0123456789+-.eE \t\r\n")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, simdjson.Object):
-        return value.as_dict()
-    return value.as_list() if isinstance(value, simdjson.Array) else value
+def _brackets(shape: list[int]) -> bytes:
+    """Write the brackets and commas of a rectangular list."""
+    written = b""
+    for size in reversed(shape):
+        written = b"[" + b",".join([written] * size) + b"]"
+    return written

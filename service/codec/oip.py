@@ -7,19 +7,20 @@ or flat, in row-major order.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 
 from service.codec.binary import tensor_from_bytes
 from service.codec.json_tensors import parse, tensor_from_array, tensor_from_json
-from service.codec.numbers import parse_with_arrays, v2_reader
-from service.errors import BodyTooLarge, MalformedBody, WrongTensor
+from service.codec.numbers import MARKS, Cut, Kind, NotNumbers, cut_numbers, number_kind, read_numbers
+from service.errors import BodyTooLarge, MalformedBody, ServiceError, WrongTensor
 from service.tensors import NUMPY_DTYPES, Array, Signature, TensorSpec
 
 # The protocol lets a server leave out what JSON cannot carry well; Triton and KServe refuse these too.
@@ -70,7 +71,7 @@ def decode_request(
         BodyTooLarge: the JSON before the binary tensors is too long.
     """
     if header_length is None:
-        return _decode(body, memoryview(b""), signature)[0]
+        return _decode_json(body, signature)
     length = _header_length(header_length, len(body))
     if length > max_header_length:
         raise BodyTooLarge(max_header_length)
@@ -92,30 +93,99 @@ class _Layout:
     request: InferenceRequest
 
     def read(self, blobs: memoryview) -> InferenceRequest:
-        inputs = {
-            spec.name: tensor_from_bytes(blobs[start:stop], shape, spec) for spec, start, stop, shape in self.places
-        }
-        said = self.request
-        return InferenceRequest(inputs, said.outputs, said.id, said.timeout, said.priority)
+        return _with_inputs(
+            self.request,
+            {spec.name: tensor_from_bytes(blobs[start:stop], shape, spec) for spec, start, stop, shape in self.places},
+        )
 
 
-# A client sends the same header again and again, only the bytes behind it differ: what was found right once is kept.
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What a request in JSON says but for its numbers, and which tensors these are."""
+
+    tensors: tuple[tuple[TensorSpec, tuple[int, ...], Kind | None], ...]
+    request: InferenceRequest
+
+    def read(self, lists: Sequence[bytes]) -> InferenceRequest:
+        return _with_inputs(
+            self.request,
+            {
+                spec.name: _shaped(tensor_from_array(read_numbers(text, kind), spec), shape, spec)
+                for text, (spec, shape, kind) in zip(lists, self.tensors, strict=True)
+            },
+        )
+
+
+# A client sends the same header again and again, or the same JSON but for the numbers: what was found right once is
+# kept, by the text and the signature that it was held against.
 _LAYOUTS: dict[tuple[bytes, Signature], _Layout] = {}
-MAX_LAYOUTS = 1024
-MAX_LAYOUT_BYTES = 2048
+_FRAMES: dict[tuple[bytes, Signature], _Frame] = {}
+MAX_KEPT = 1024
+MAX_KEPT_BYTES = 2048
+
+Kept = TypeVar("Kept", _Layout, _Frame)
+
+
+def _keep(kept: dict[tuple[bytes, Signature], Kept], text: bytes, signature: Signature, value: Kept) -> None:
+    # A text with an id is not sent again.
+    if value.request.id is None and len(text) <= MAX_KEPT_BYTES:
+        if len(kept) >= MAX_KEPT:
+            kept.clear()
+        kept[text, signature] = value
+
+
+def _with_inputs(said: InferenceRequest, inputs: dict[str, Array]) -> InferenceRequest:
+    return InferenceRequest(inputs, said.outputs, said.id, said.timeout, said.priority)
 
 
 def _decode_binary(header: bytes, blobs: memoryview, signature: Signature) -> InferenceRequest:
     layout = _LAYOUTS.get((header, signature))
     if layout is not None and layout.size == len(blobs):
         return layout.read(blobs)
-    request, places = _decode(header, blobs, signature)
-    # A header with an id is not sent again.
-    if len(places) == len(request.inputs) and request.id is None and len(header) <= MAX_LAYOUT_BYTES:
-        if len(_LAYOUTS) >= MAX_LAYOUTS:
-            _LAYOUTS.clear()
-        _LAYOUTS[header, signature] = _Layout(tuple(places), len(blobs), replace(request, inputs={}))
+    request, places = _decode(parse(header), blobs, signature)
+    if len(places) == len(request.inputs):
+        _keep(_LAYOUTS, header, signature, _Layout(tuple(places), len(blobs), replace(request, inputs={})))
     return request
+
+
+def _decode_json(body: bytes, signature: Signature) -> InferenceRequest:
+    cut = cut_numbers(body)
+    if cut is not None:
+        # What is refused here is refused below, in words that mean the whole body.
+        with contextlib.suppress(NotNumbers, ServiceError):
+            return _decode_cut(cut, signature)
+    return _decode(parse(body), memoryview(b""), signature)[0]
+
+
+def _decode_cut(cut: Cut, signature: Signature) -> InferenceRequest:
+    frame = _FRAMES.get((cut.frame, signature))
+    if frame is not None:
+        return frame.read(cut.lists)
+    message = parse(cut.frame)
+    tensors = _put_back(message, cut.lists, signature)
+    request, _ = _decode(message, memoryview(b""), signature)
+    if len(tensors) == len(request.inputs):
+        shaped = [(spec, request.inputs[spec.name].shape, number_kind(spec.datatype)) for spec in tensors]
+        _keep(_FRAMES, cut.frame, signature, _Frame(tuple(shaped), replace(request, inputs={})))
+    return request
+
+
+def _put_back(message: Any, lists: Sequence[bytes], signature: Signature) -> list[TensorSpec]:
+    """Put arrays where numbers were cut out; return whose they are. Raise `NotNumbers` if they are not all `data`."""
+    specs = {spec.name: spec for spec in signature.inputs}
+    found: list[TensorSpec] = []
+    try:
+        for tensor in message["inputs"]:
+            number = len(found)
+            if number < len(lists) and tensor["data"] == MARKS[number]:
+                spec = specs[tensor["name"]]
+                tensor["data"] = read_numbers(lists[number], number_kind(spec.datatype))
+                found.append(spec)
+    except (TypeError, KeyError):
+        raise NotNumbers from None
+    if len(found) < len(lists):
+        raise NotNumbers
+    return found
 
 
 def _header_length(text: str, size: int) -> int:
@@ -153,8 +223,8 @@ def _raw_shape(spec: TensorSpec, size: int) -> tuple[int, ...]:
     return tuple(rest if length is None else length for length in row)
 
 
-def _decode(header: bytes, blobs: memoryview, signature: Signature) -> tuple[InferenceRequest, list[_Place]]:
-    message = parse_with_arrays(header, v2_reader(signature)) or _object(parse(header), "the body")
+def _decode(parsed: Any, blobs: memoryview, signature: Signature) -> tuple[InferenceRequest, list[_Place]]:
+    message = _object(parsed, "the body")
     identifier = message.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise MalformedBody(f"id: expected a string, received {_kind(identifier)}")
@@ -289,8 +359,15 @@ def _json_tensor(entry: dict[str, Any], shape: tuple[int, ...], spec: TensorSpec
         array = tensor_from_array(data, spec)
     else:
         array = tensor_from_json(data if isinstance(data, list) else [data], spec)
+    return _shaped(array, shape, spec)
+
+
+def _shaped(array: Array, shape: tuple[int, ...], spec: TensorSpec) -> Array:
+    """Give a tensor, flat or nested as it was sent, the shape that the request says."""
+    if array.shape == shape:
+        return array
     count = math.prod(shape)
-    if array.shape != shape and (array.ndim != 1 or array.size != count):
+    if array.ndim != 1 or array.size != count:
         raise WrongTensor(
             f"input {spec.name!r}: shape {list(shape)} needs {count} values, flat or nested so; "
             f"data has shape {list(array.shape)}"

@@ -24,9 +24,9 @@ from service.codec.binary import utf8
 from service.codec.compression import hint
 from service.codec.json_tensors import tensor_from_array, tensor_from_json
 from service.codec.media import Described
-from service.codec.numbers import parse_with_arrays, v1_reader
+from service.codec.numbers import MARKS, NotNumbers, cut_numbers, number_kind, read_numbers
 from service.codec.pictures import picture
-from service.errors import BadRequest, MalformedBody, UnrepresentableOutput, WrongTensor
+from service.errors import BadRequest, MalformedBody, ServiceError, UnrepresentableOutput, WrongTensor
 from service.tensors import Array, Arrays, Signature, TensorSpec
 
 SIGNATURE = "serving_default"
@@ -52,20 +52,32 @@ def decode_predict(body: bytes, signature: Signature, model: Described) -> Predi
         MalformedBody: not such a request; the message names the field.
         WrongTensor: a value does not fit the model; the message names the input.
     """
-    read = parse_with_arrays(body, v1_reader(signature))
-    message = _message(body) if read is None else _with_known_signature(read)
+    # What is refused here is refused below, in words that mean the whole body.
+    with contextlib.suppress(NotNumbers, ServiceError):
+        return _predict_of_numbers(body, signature)
+    message = _message(body)
     by_rows = "instances" in message
     if by_rows == ("inputs" in message):
         received = "both" if by_rows else "neither"
         raise MalformedBody(f'expected either "instances" (rows) or "inputs" (columns), received {received}')
-    if read is not None:
-        (spec,) = signature.inputs
-        inputs = {spec.name: tensor_from_array(read["instances" if by_rows else "inputs"], spec)}
-        signature.check(inputs)
-        return PredictRequest(inputs, by_rows)
     columns = _from_rows(message["instances"], signature) if by_rows else _from_columns(message["inputs"], signature)
     images = _images(model)
     inputs = {spec.name: _tensor(columns[spec.name], spec, images.get(spec.name)) for spec in signature.inputs}
+    signature.check(inputs)
+    return PredictRequest(inputs, by_rows)
+
+
+def _predict_of_numbers(body: bytes, signature: Signature) -> PredictRequest:
+    """Read a long request for a model with one input, whose numbers were cut out; raise `NotNumbers` for another."""
+    cut = cut_numbers(body)
+    if cut is None or len(cut.lists) > 1 or len(signature.inputs) > 1:
+        raise NotNumbers
+    message = _message(cut.frame)
+    by_rows = "instances" in message
+    if by_rows == ("inputs" in message) or message["instances" if by_rows else "inputs"] != MARKS[0]:
+        raise NotNumbers
+    (spec,), (text,) = signature.inputs, cut.lists
+    inputs = {spec.name: tensor_from_array(read_numbers(text, number_kind(spec.datatype)), spec)}
     signature.check(inputs)
     return PredictRequest(inputs, by_rows)
 

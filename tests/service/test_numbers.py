@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.codec import oip
-from service.codec.numbers import FROM_BYTES, parse_with_arrays, v1_reader, v2_reader
+from service.codec import oip, tfserving
+from service.codec.numbers import FROM_BYTES, MARKS, NotNumbers, cut_numbers, number_kind, read_numbers
 from service.codec.oip import decode_request
+from service.codec.tfserving import decode_predict
 from service.errors import ServiceError
+from service.runtime.bare import describe
 from service.tensors import Signature, TensorSpec
 
 LONG = "[" * FROM_BYTES
@@ -29,8 +32,14 @@ def body(data: str, shape: list[int], datatype: str = "FP32", **more: Any) -> by
 
 
 def read(data: str, datatype: str = "FP32") -> Any:
-    parsed = parse_with_arrays(body(data, [1], datatype, id=LONG), v2_reader(signature(datatype)))
-    return None if parsed is None else parsed["inputs"][0]["data"].tolist()
+    """Read a list as it is read that was cut out of a body; None if it is left to the plain way."""
+    cut = cut_numbers(body(data, [1], datatype, id=LONG))
+    try:
+        if cut is None or json.loads(cut.frame)["inputs"][0]["data"] != MARKS[0]:
+            return None
+        return read_numbers(cut.lists[0], number_kind(datatype)).tolist()
+    except (ValueError, NotNumbers):
+        return None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,11 @@ def read(data: str, datatype: str = "FP32") -> Any:
         ("[[1, 2], [3]]", None),
         ("[[1, [2]], [3, 4]]", None),
         ("[[1], [[2]]]", None),
-        ("[[[1, 2]]]", None),
+        ("[[[1, 2]]]", [[[1, 2]]]),
+        ("[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]", [[[1, 2], [3, 4]], [[5, 6], [7, 8]]]),
+        ("[[[1, 2], [3]], [[4], [5, 6]]]", None),
+        ("[[[1], [2]], [[3, 4]]]", None),
+        ("[[[1, 2]], [[true, 2]]]", None),
         ("[[1, 2], []]", None),
         ("[]", None),
         ("[[]]", None),
@@ -81,22 +94,51 @@ def test_whole_numbers_stay_whole(data: str, datatype: str, expected: Any) -> No
 
 
 def test_short_bodies_are_left_to_the_plain_way() -> None:
-    assert parse_with_arrays(body("[1]", [1]), v2_reader(signature())) is None
+    assert cut_numbers(body("[1]", [1])) is None
 
 
-def test_brackets_in_strings_are_no_lists() -> None:
-    parsed = parse_with_arrays(body("[1, 2]", [1, 2], id="[" * 5000), v2_reader(signature()))
+def test_what_is_around_the_numbers_is_kept() -> None:
+    cut = cut_numbers(body("[1, 2]", [1, 2], id="[" * 5000, more={"data": [1.5]}))
 
-    assert parsed is not None
-    assert parsed["id"] == "[" * 5000
+    assert cut is not None
+    assert cut.lists == (b"[1, 2]", b"[1.5]")
+    assert json.loads(cut.frame)["id"] == "[" * 5000
+    assert json.loads(cut.frame)["inputs"][0]["data"] == MARKS[0]
 
 
-def test_rows_of_v1_are_read() -> None:
+@pytest.mark.parametrize("field", ["instances", "inputs"])
+def test_rows_of_v1_are_read(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    monkeypatch.setattr(tfserving, "_tensor", None)
     rows = [[float(number)] * 300 for number in range(10)]
-    parsed = parse_with_arrays(json.dumps({"instances": rows}).encode(), v1_reader(signature()))
+    asked = decode_predict(
+        json.dumps({"signature_name": "", field: rows}).encode(), signature(), describe(signature(), b"", {})
+    )
 
-    assert parsed is not None
-    assert parsed["instances"].tolist() == rows
+    assert asked.by_rows == (field == "instances")
+    assert asked.inputs["x"].tolist() == rows
+
+
+@pytest.mark.parametrize(
+    "twice",
+    [
+        '{"id": "%s", "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [1], "data": [2]}]}',
+        '{"id": "%s", "inputs": 0, "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [2]}]}',
+        '{"id": "%s", "data": [1], "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [2]}]}',
+        '{"id": "%s", "inputs": [{"name": "x", "x\\"data": [1], "shape": [1, 1], "datatype": "FP32", "data": [2]}]}',
+        '{"id": "%s", "inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP32", "y": {"data": [1]}, "data": [2]}]}',
+    ],
+)
+def test_of_fields_that_are_there_twice_the_last_counts(twice: str) -> None:
+    request = decode_request((twice % LONG).encode(), signature())
+
+    assert request.inputs["x"].tolist() == [[2]]
+
+
+def test_numbers_that_stand_in_a_string_are_none() -> None:
+    text = json.dumps({"id": LONG + '"data": [1]', "inputs": []}).encode()
+
+    with pytest.raises(ServiceError, match="inputs: expected a list of one or more tensors"):
+        decode_request(text, signature())
 
 
 # Beyond 2**53 the two ways may round FP32 in different directions, but for powers of two.
@@ -126,22 +168,42 @@ rectangles = st.tuples(st.integers(1, 4), st.integers(1, 4)).flatmap(
 def test_a_long_body_is_answered_as_a_short_one(data: Any, datatype: str, shape: list[int]) -> None:
     """The two ways of reading give the same array, or refuse with the same words."""
 
-    def outcome(**more: Any) -> Any:
+    text = json.dumps(data)
+    blanks = " " * FROM_BYTES
+
+    def outcome(data: str, **more: Any) -> Any:
         try:
-            (array,) = decode_request(
-                body(json.dumps(data), shape, datatype, **more), signature(datatype)
-            ).inputs.values()
+            (array,) = decode_request(body(data, shape, datatype, **more), signature(datatype)).inputs.values()
         except ServiceError as error:
             return type(error), str(error)
         return array.dtype, array.shape, array.tolist()
 
-    assert outcome(id=LONG) == outcome(id="")
+    short = outcome(text)
+    assert outcome(text, id=LONG) == short
+    # With blanks in the list what is around it is short, and kept from the first time on.
+    padded = re.sub(r"^(\[*)", rf"\1{blanks}", text)
+    assert outcome(padded) == short
+    assert outcome(padded) == short
 
 
 def test_the_long_way_is_really_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oip, "parse", None)
+    monkeypatch.setattr(oip, "tensor_from_json", None)
     rows = np.random.default_rng(1).random((3, 200), np.float32)
+    text = body(json.dumps(rows.tolist()), [3, 200])
 
-    request = decode_request(body(json.dumps(rows.tolist()), [3, 200]), signature())
+    assert np.array_equal(decode_request(text, signature()).inputs["x"], rows)
 
-    assert np.array_equal(request.inputs["x"], rows)
+
+def test_what_was_said_once_is_kept_for_its_signature_alone() -> None:
+    rows, others = np.random.default_rng(1).random((2, 3, 200))
+    first, again, ragged = (
+        body(json.dumps(values), [3, 200], "FP64")
+        for values in (rows.tolist(), others.tolist(), [*rows.tolist()[1:], [1]])
+    )
+
+    assert np.array_equal(decode_request(first, signature("FP64")).inputs["x"], rows)
+    assert np.array_equal(decode_request(again, signature("FP64")).inputs["x"], others)
+    with pytest.raises(ServiceError, match="ragged"):
+        decode_request(ragged, signature("FP64"))
+    with pytest.raises(ServiceError, match="expected datatype FP32, received FP64"):
+        decode_request(again, signature("FP32"))
