@@ -120,6 +120,7 @@ class Serving(_Part):
     providers: Annotated[tuple[Provider, ...], Field(min_length=1)] | None = None
     require_provider: bool | None = None
     threads: Size | None = None
+    instances: Size | None = None
     max_batch_size: Size | None = None
     max_queue_rows: Size | None = None
     max_queue_bytes: Size | None = None

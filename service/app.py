@@ -18,7 +18,7 @@ from model_store import Store, choose_store
 from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
-from service.runtime.processors import threads_of_a_run
+from service.runtime.processors import usable_processors
 from service.runtime.providers import Asked
 from service.runtime.session import check_provider
 from service.scheduler.loops import OwningLoop
@@ -52,8 +52,8 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
-    threads = threads_of_a_run(settings.threads, settings.workers)
-    models = Repository(Store(choice.location), settings, numbers, threads=threads)
+    processors = max(1, usable_processors() // settings.workers)
+    models = Repository(Store(choice.location), settings, numbers, processors=processors)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
     return Parts(settings, numbers, models, control, OwningLoop(), levels)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 from model_store import Manifest, Serving, StoredVersion, StoreError
 from service.errors import BadRequest, ModelRefused, ServiceError
-from service.runtime import bare, replay, warmup
+from service.runtime import bare, parallelism, replay, warmup
 from service.runtime.bare import BareDescription
+from service.runtime.parallelism import Parallelism, Settled
 from service.runtime.providers import Asked, Obtained
 from service.runtime.session import Session
 from service.scheduler.batcher import INLINE_SECONDS, Batcher, Limits
@@ -33,6 +35,7 @@ class LiveModel:
     signature: Signature
     obtained: Obtained
     cost: warmup.CostCurve
+    parallelism: Parallelism
     batcher: Batcher
     metrics: VersionMetrics
     executor: ThreadPoolExecutor
@@ -69,27 +72,26 @@ class LiveModel:
         return await self.batcher.submit(inputs, timeout=timeout, priority=priority)
 
     def close(self) -> None:
-        """Let go of the thread; what it runs is finished first."""
+        """Let go of the threads; what they run is finished first."""
         self.executor.shutdown(wait=False)
 
 
 @dataclass(frozen=True)
 class _Read:
-    """A version read and built into a session: what is said of it, and how long it runs."""
+    """A version read and built into a session that is warm: what is said of it, and how long it runs."""
 
     description: Manifest | BareDescription
     signature: Signature
-    session: Session
-    cost: warmup.CostCurve
+    settled: Settled
 
 
 def load(
-    stored: StoredVersion, settings: Settings, metrics: Metrics, *, threads: int, serving: Serving = DEFAULT_SERVING
+    stored: StoredVersion, settings: Settings, metrics: Metrics, *, processors: int, serving: Serving = DEFAULT_SERVING
 ) -> LiveModel:
     """Load a version, warm it, and let it prove itself against its golden file. Blocks; call it from a thread.
 
-    A version without a manifest has nothing to prove itself by: it serves if onnxruntime runs it. `threads` is how many
-    one run takes where the settings leave it open.
+    A version without a manifest has nothing to prove itself by: it serves if onnxruntime runs it. `processors` are
+    those that its runs may use together, where the settings leave it open.
 
     Raises:
         ModelRefused: the version is corrupt, cannot be loaded, or disagrees with its golden file; says why.
@@ -97,63 +99,78 @@ def load(
     try:
         read = _read_bare if stored.is_bare else _read_published
         chosen = settings.for_model(serving)
-        return _assemble(stored, read(stored, chosen, threads), chosen, metrics, serving)
+        choices = parallelism.ways(processors, threads=chosen.threads, instances=chosen.instances)
+        return _assemble(stored, read(stored, chosen, choices), chosen, metrics, serving)
     except (ServiceError, StoreError, OSError) as error:
         raise ModelRefused(str(error)) from None
 
 
-def _read_published(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
+def _read_published(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> _Read:
     stored.check_files()
-    manifest, golden = stored.manifest, stored.golden()
-    session = _session(stored, stored.onnx_path.read_bytes(), settings, threads)
-    replay.check_signature(session, manifest)
-    replay.replay(session, manifest, golden)
+    manifest, golden, model = stored.manifest, stored.golden(), stored.onnx_path.read_bytes()
     signature = promised_signature(manifest)
-    return _Read(manifest, signature, session, _cost(session, signature, golden.inputs, settings))
+
+    def build(threads: int) -> Session:
+        session = Session(model, Asked.of(settings), threads=threads)
+        replay.check_signature(session, manifest)
+        return session
+
+    settled = _settled(build, signature, golden.inputs, settings, choices)
+    replay.replay(settled.session, manifest, golden)
+    return _Read(manifest, signature, settled)
 
 
-def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
+def _read_bare(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> _Read:
     # Read whole, so that a file that is overwritten later cannot change under the session.
     model = stored.onnx_path.read_bytes()
     weights = bare.weights_beside(stored.onnx_path, model)
-    session = _session(stored, model, settings, threads, weights=weights)
-    signature = bare.tried(session)
-    try:
-        cost = _cost(session, signature, bare.example(signature, 1), settings)
-    except BadRequest:
-        # It does not take zeros; its requests may be better.
-        cost = warmup.CostCurve(())
-    return _Read(bare.describe(signature, model, weights), signature, session, cost)
+
+    @functools.cache
+    def build(threads: int) -> Session:
+        return Session(model, Asked.of(settings), weights=weights, threads=threads)
+
+    signature = bare.tried(build(choices[0].threads))
+    settled = _settled(build, signature, bare.example(signature, 1), settings, choices)
+    return _Read(bare.describe(signature, model, weights), signature, settled)
 
 
-def _session(
-    stored: StoredVersion, model: bytes, settings: Settings, threads: int, *, weights: Mapping[str, bytes] | None = None
-) -> Session:
-    session = Session(model, Asked.of(settings), weights=weights, threads=settings.threads or threads)
-    if session.obtained.fell_back:
-        LOGGER.warning(
-            "%s runs on %s, not on %s: %s",
-            stored, session.obtained.first, session.obtained.wanted[0], session.obtained.reason,
-        )  # fmt: skip
-    return session
+def _settled(
+    build: Callable[[int], Session],
+    signature: Signature,
+    examples: Arrays,
+    settings: Settings,
+    choices: Sequence[Parallelism],
+) -> Settled:
+    """Build a session, warm it, and find out how many threads and instances pay."""
 
+    def measure(session: Session) -> warmup.CostCurve:
+        try:
+            if not signature.batched:
+                return warmup.measure_alone(session, examples)
+            return warmup.measure(session, examples, max_batch_size=settings.max_batch_size)
+        except BadRequest:
+            # It does not take the examples. Golden rows will be replayed; those of a bare model are made up.
+            return warmup.CostCurve(())
 
-def _cost(session: Session, signature: Signature, examples: Arrays, settings: Settings) -> warmup.CostCurve:
-    if signature.batched:
-        return warmup.measure(session, examples, max_batch_size=settings.max_batch_size)
-    return warmup.measure_alone(session, examples)
+    def batch_of(cost: warmup.CostCurve) -> Arrays | None:
+        rows = min(settings.max_batch_size or cost.useful_rows(), cost.points[-1][0])
+        if signature.fixed_but_batch and cost.seconds(rows) <= INLINE_SECONDS:
+            return None
+        return warmup.repeat_rows(examples, rows) if signature.batched else examples
+
+    return parallelism.settle(build, measure, batch_of, choices)
 
 
 def _limits(read: _Read, settings: Settings) -> Limits:
     """Let as many rows run together as pay, unless the settings say how many, and no more than the objective allows."""
-    most = settings.max_batch_size or read.cost.useful_rows()
+    most = settings.max_batch_size or read.settled.cost.useful_rows()
     if not settings.max_batch_size and not read.signature.fixed_but_batch:
         # Run time was measured for the examples' lengths; those of the requests may be others.
         most = min(most, warmup.USUAL_ROWS)
     objective = settings.p99_ms / 1000 or math.inf
     return Limits(
         # A request that comes when a batch has just begun waits for that one, and then runs itself.
-        max_batch_size=read.cost.rows_within(objective / 2, most=most),
+        max_batch_size=read.settled.cost.rows_within(objective / 2, most=most),
         max_queue_rows=settings.max_queue_rows,
         max_queue_bytes=settings.max_queue_bytes,
         objective_seconds=objective,
@@ -161,16 +178,23 @@ def _limits(read: _Read, settings: Settings) -> Limits:
 
 
 def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
-    limits = _limits(read, settings)
+    session, limits = read.settled.session, _limits(read, settings)
+    if session.obtained.fell_back:
+        LOGGER.warning(
+            "%s runs on %s, not on %s: %s",
+            stored, session.obtained.first, session.obtained.wanted[0], session.obtained.reason,
+        )  # fmt: skip
     series = metrics.for_version(stored.model, stored.version, max_batch_size=limits.max_batch_size)
-    executor = ThreadPoolExecutor(1, thread_name_prefix=str(stored))
+    instances = read.settled.parallelism.instances
+    executor = ThreadPoolExecutor(instances, thread_name_prefix=str(stored))
     batcher = Batcher(
-        read.session.run,
+        session.run,
         limits=limits,
         executor=executor,
         observer=series,
+        instances=instances,
         batched=read.signature.batched,
-        predict_seconds=read.cost.seconds,
+        predict_seconds=read.settled.cost.seconds,
         # With an open dimension run time depends on more than the rows, so that no batch is known to be short.
         inline_seconds=INLINE_SECONDS if read.signature.fixed_but_batch else 0.0,
     )
@@ -179,8 +203,9 @@ def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: M
         version=stored.version,
         description=read.description,
         signature=read.signature,
-        obtained=read.session.obtained,
-        cost=read.cost,
+        obtained=session.obtained,
+        cost=read.settled.cost,
+        parallelism=read.settled.parallelism,
         batcher=batcher,
         metrics=series,
         executor=executor,

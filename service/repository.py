@@ -56,13 +56,13 @@ class Repository:
         settings: Settings,
         metrics: Metrics,
         *,
-        threads: int = 1,
+        processors: int = 1,
         load: Callable[..., LiveModel] = live_model.load,
     ) -> None:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._threads = threads
+        self._processors = processors
         self._load = load
         self._serving: Mapping[str, Served] = {}
         self._status: dict[tuple[str, int], VersionStatus] = {}
@@ -282,7 +282,7 @@ class Repository:
             serving = self._store.serving(stored.model).of_session
         except StoreError as error:
             raise ModelRefused(str(error)) from None
-        model = self._load(stored, self._settings, self._metrics, serving=serving, threads=self._threads)
+        model = self._load(stored, self._settings, self._metrics, serving=serving, processors=self._processors)
         self._view.loaded(stored, files)
         return model
 

@@ -25,7 +25,15 @@ INTERNAL = frozenset({"OVENBIRD_RUN_DIR"})
 Control = Literal["poll", "none", "explicit"]
 
 # Named alike in a model's serving.json.
-_OF_A_MODEL = ("require_provider", "threads", "max_batch_size", "max_queue_rows", "max_queue_bytes", "p99_ms")
+_OF_A_MODEL = (
+    "require_provider",
+    "threads",
+    "instances",
+    "max_batch_size",
+    "max_queue_rows",
+    "max_queue_bytes",
+    "p99_ms",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +72,10 @@ class Settings:
     body_timeout: Annotated[float, "Longest wait for a request's body; then it is answered 408."] = 60.0
     load_timeout: Annotated[float, "Longest time that all models together may take to load at start."] = 600.0
     graceful_timeout: Annotated[float, "Time for requests in flight to finish after SIGTERM."] = 30.0
-    threads: Annotated[int, "Threads of one model run; 0: the processors this process may use.", range(1025)] = 0
+    threads: Annotated[int, "Threads of one model run; 0: as many as pay, measured at load.", range(1025)] = 0
+    instances: Annotated[
+        int, "Runs of one model that go on at once; 0: as many as pay, measured at load.", range(1025)
+    ] = 0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], "What is logged."] = "info"
 
     def for_model(self, serving: Serving) -> Self:

@@ -14,11 +14,6 @@ def usable_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     return max(1, min(affinity, math.ceil(quota))) if quota else max(1, affinity)
 
 
-def threads_of_a_run(threads: int, workers: int) -> int:
-    """Return how many threads a model run gets: so many, or, for 0, a worker's share of the processors."""
-    return threads or max(1, usable_processors() // workers)
-
-
 def _quota_v2(cgroup: Path) -> float | None:
     words = _read(cgroup / "cpu.max").split()
     return int(words[0]) / int(words[1]) if len(words) == 2 and words[0].isdigit() else None

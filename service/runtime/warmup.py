@@ -81,9 +81,9 @@ def measure(
 
     It ends at `max_batch_size` (for 0 at a bound in rows and bytes), or where larger batches have ceased to pay.
     """
-    one = _repeat_rows(examples, 1)
+    one = repeat_rows(examples, 1)
     largest = max_batch_size or _largest(session, bytes_of(one))
-    curve = _measure(session, ((rows, _repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
+    curve = _measure(session, ((rows, repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
     session.give_memory_back(one)
     return curve
 
@@ -136,5 +136,6 @@ def _sizes(largest: int) -> list[int]:
     return [*(2**power for power in range(largest.bit_length()) if 2**power < largest), largest]
 
 
-def _repeat_rows(examples: Arrays, rows: int) -> dict[str, Array]:
+def repeat_rows(examples: Arrays, rows: int) -> dict[str, Array]:
+    """Make a batch of so many rows out of those there are."""
     return {name: np.resize(array, (rows, *array.shape[1:])) for name, array in examples.items()}

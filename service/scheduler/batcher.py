@@ -1,8 +1,9 @@
 """Runs waiting requests together on one event loop, without locks.
 
 One batcher belongs to one model version and to one loop, and is touched only from that loop. What changes is
-`_queue` (the waiting tickets), its sums of rows and bytes, and `_running` (the batch in a thread, if any).
-Requests that arrive in one turn of the loop become one batch; while a batch runs in a thread, the next gathers.
+`_queue` (the waiting tickets), its sums of rows and bytes, and `_running` (the batches in threads, at most so many as
+there are instances). Requests that arrive in one turn of the loop become one batch; while as many run as may, the next
+gathers.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import bisect
 import dataclasses
+import functools
+import itertools
 import math
 import time
 from collections import deque
@@ -82,12 +85,22 @@ class _Ticket:
         return self.answer.done()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Running:
+    """A batch in a thread, and since when."""
+
+    batch: Sequence[_Ticket]
+    rows: int
+    since: float
+
+
 class Batcher:
     """Batches the requests for one model.
 
     Args:
         run: computes a batch; may be called from a thread of `executor`.
         limits: what may wait and run at once; `max_batch_size` means nothing if not `batched`.
+        instances: how many batches may run at once, each in a thread of `executor`.
         batched: whether rows of several requests may share a run; if not, each request runs alone and uncut.
         predict_seconds: the run time that was measured for so many rows; a batch that is expected to be short
             (`inline_seconds`) runs in the loop itself, others in the executor.
@@ -101,6 +114,7 @@ class Batcher:
         limits: Limits,
         executor: Executor,
         observer: Observer,
+        instances: int = 1,
         batched: bool = True,
         predict_seconds: Callable[[int], float] = lambda _: math.inf,
         inline_seconds: float = INLINE_SECONDS,
@@ -110,6 +124,7 @@ class Batcher:
         self.limits = limits if batched else dataclasses.replace(limits, max_batch_size=1)
         self._executor = executor
         self._observer = observer
+        self._instances = instances
         self._batched = batched
         self._forecast = Forecast(predict_seconds)
         self._inline_seconds = inline_seconds
@@ -118,14 +133,12 @@ class Batcher:
         self._queue: deque[_Ticket] = deque()
         self._waiting_rows = 0
         self._waiting_bytes = 0
-        self._running: Sequence[_Ticket] = ()
-        self._running_rows = 0
-        self._running_since = 0.0
+        self._running: list[_Running] = []
         self._awake = False
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Batcher: {self._waiting_rows} rows wait, {len(self._running)} requests run>"
+        return f"<Batcher: {self._waiting_rows} rows wait, {len(self._running)} batches run>"
 
     @property
     def idle(self) -> bool:
@@ -206,9 +219,16 @@ class Batcher:
             )
 
     def _seconds_to_clear(self, rows: int, now: float) -> float:
-        """Expect how long it takes until what runs is done, and then so many rows."""
-        running = self._forecast.left_of_batch(self._running_rows, since=now - self._running_since)
-        return running + self._forecast.of_queue(rows, max_batch_size=self.limits.max_batch_size)
+        """Expect how long it takes until a batch may begin, and then so many rows."""
+        until_free = 0.0
+        if self._is_full:
+            until_free = min([self._forecast.left_of_batch(one.rows, since=now - one.since) for one in self._running])
+        queue = self._forecast.of_queue(rows, max_batch_size=self.limits.max_batch_size)
+        return until_free + queue / min(self._instances, max(1, math.ceil(rows / self.limits.max_batch_size)))
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._running) >= self._instances
 
     def _enqueue(self, ticket: _Ticket, loop: asyncio.AbstractEventLoop) -> None:
         queue = self._queue
@@ -220,7 +240,7 @@ class Batcher:
         self._waiting_rows += ticket.rows
         self._waiting_bytes += ticket.size
         # One call for all requests that arrive in this turn of the loop: they become one batch.
-        if not self._awake and not self._running:
+        if not self._awake and not self._is_full:
             self._wake(loop)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -229,19 +249,20 @@ class Batcher:
 
     def _start_next_batch(self) -> None:
         self._awake = False
-        batch = self._take_batch()
-        self._observer.waiting(self._waiting_rows)
-        if not batch:
-            return
-        self._running_rows, self._running_since = sum([ticket.rows for ticket in batch]), self._clock()
-        if self._forecast.measured(self._running_rows) <= self._inline_seconds:
-            self._running_rows = 0
-            _give_answers(self._run_batch(batch))
-            # The loop serves its other work before the next batch.
-            if self._queue:
-                self._wake(asyncio.get_running_loop())
-        else:
-            self._run_in_thread(batch)
+        while self._queue and not self._is_full:
+            batch = self._take_batch()
+            self._observer.waiting(self._waiting_rows)
+            if not batch:
+                return
+            rows = sum([ticket.rows for ticket in batch])
+            if self._forecast.measured(rows) > self._inline_seconds:
+                self._run_in_thread(_Running(batch, rows, self._clock()))
+            else:
+                _give_answers(self._run_batch(batch))
+                # The loop serves its other work before the next batch.
+                if self._queue:
+                    self._wake(asyncio.get_running_loop())
+                return
 
     def _take_batch(self) -> list[_Ticket]:
         """Take the next batch off the queue; answer what is too late and forget what was abandoned."""
@@ -258,33 +279,44 @@ class Batcher:
             _answer_late(looked_at[position])
         return [looked_at[position] for position in plan.run]
 
-    def _run_in_thread(self, batch: Sequence[_Ticket]) -> None:
+    def _run_in_thread(self, run: _Running) -> None:
         loop = asyncio.get_running_loop()
-        self._running = batch
-        self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
-        loop.run_in_executor(self._executor, self._run_batch, batch).add_done_callback(self._finish)
+        self._running.append(run)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_SECONDS, self._sweep)
+        done = loop.run_in_executor(self._executor, self._run_batch, run.batch)
+        done.add_done_callback(functools.partial(self._finish, run))
 
-    def _finish(self, done: asyncio.Future[list[tuple[_Ticket, Outputs | Exception]]]) -> None:
-        batch, self._running, self._running_rows = self._running, (), 0
-        if self._sweeper is not None:
+    def _finish(self, run: _Running, done: asyncio.Future[list[tuple[_Ticket, Outputs | Exception]]]) -> None:
+        self._running.remove(run)
+        if self._sweeper is not None and not self._running:
             self._sweeper.cancel()
+            self._sweeper = None
         failure = None if done.cancelled() else done.exception()
         if done.cancelled() or failure is not None:
             error = InferenceFailed(f"the batch could not be run: {failure or 'the service is stopping'}")
-            _give_answers([(ticket, error) for ticket in batch])
+            _give_answers([(ticket, error) for ticket in run.batch])
         else:
             _give_answers(done.result())
-        if self._queue:
-            # At once, not in the loop's next turn: the model would stand idle meanwhile.
-            self._start_next_batch()
+        # At once, not in the loop's next turn: the model would stand idle meanwhile.
+        self._start_next_batch()
 
     def _sweep(self) -> None:
         """Answer what is too late while a long batch runs, running or waiting; look again as long as it runs."""
         now = self._clock()
-        for ticket in (*self._running, *self._queue):
+        for ticket in itertools.chain(*[run.batch for run in self._running], self._queue):
             if ticket.deadline <= now:
                 _answer_late(ticket)
+        self._forget_abandoned()
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
+
+    def _forget_abandoned(self) -> None:
+        """Give the room of what nobody waits for any more to others, before a batch comes by."""
+        kept = [ticket for ticket in self._queue if not ticket.abandoned]
+        if len(kept) < len(self._queue):
+            self._queue = deque(kept)
+            self._waiting_rows = sum([ticket.rows for ticket in kept])
+            self._waiting_bytes = sum([ticket.size for ticket in kept])
 
     def _run_batch(self, batch: Sequence[_Ticket]) -> list[tuple[_Ticket, Outputs | Exception]]:
         """Run tickets as one batch; if it fails, halve it until each bad request fails alone."""

@@ -13,7 +13,6 @@ from flask import Blueprint, Response
 
 from model_store.serving import Selection, VersionPolicy
 from service.live_model import LiveModel
-from service.runtime.processors import threads_of_a_run
 from service.settings import Settings
 from service.tensors import TensorSpec
 from service.web.parts import parts
@@ -41,7 +40,7 @@ def describe(live: LiveModel, policy: VersionPolicy, settings: Settings) -> dict
     batched = live.signature.batched
     parameters = {
         "provider": live.provider,
-        "threads": threads_of_a_run(chosen.threads, chosen.workers),
+        "threads": live.parallelism.threads,
         "max_queue_rows": chosen.max_queue_rows,
         "max_queue_bytes": chosen.max_queue_bytes,
         "p99_ms": chosen.p99_ms,
@@ -57,7 +56,11 @@ def describe(live: LiveModel, policy: VersionPolicy, settings: Settings) -> dict
         "input": _tensors(live.signature.inputs, batched=batched),
         "output": _tensors(live.signature.outputs, batched=batched),
         "instance_group": [
-            {"name": live.name, "kind": "KIND_GPU" if live.provider in ON_GPU else "KIND_CPU", "count": 1}
+            {
+                "name": live.name,
+                "kind": "KIND_GPU" if live.provider in ON_GPU else "KIND_CPU",
+                "count": live.parallelism.instances,
+            }
         ],
         "default_model_filename": "model.onnx",
         # Nothing waits for company: what waits when the model is free runs together.

@@ -81,7 +81,7 @@ def with_batcher(
             max_queue_bytes=max_queue_bytes,
             objective_seconds=objective_seconds,
         )
-        with ThreadPoolExecutor(1) as executor:
+        with ThreadPoolExecutor(options.get("instances", 1)) as executor:
             return await work(
                 Batcher(run, limits=limits, executor=executor, observer=observer or Recorder(), **options)
             )
@@ -91,7 +91,11 @@ def with_batcher(
 
 IN_LOOP = {"predict_seconds": lambda _: 0.0}
 IN_THREAD = {"predict_seconds": lambda _: 1.0}
+IN_THREADS = {"instances": 3, **IN_THREAD}
 both_ways = pytest.mark.parametrize("way", [IN_LOOP, IN_THREAD], ids=["in-the-loop", "in-a-thread"])
+all_ways = pytest.mark.parametrize(
+    "way", [IN_LOOP, IN_THREAD, IN_THREADS], ids=["in-the-loop", "in-a-thread", "in-three-threads"]
+)
 
 
 @both_ways
@@ -138,6 +142,28 @@ def test_while_a_batch_runs_in_a_thread_the_next_gathers() -> None:
     with_batcher(work, run, observer=recorder, **IN_THREAD)
 
     assert recorder.batches == [1, 5]
+
+
+def test_as_many_batches_run_at_once_as_there_are_instances() -> None:
+    """Three batches meet at a barrier, which no fewer pass; a fourth would break it."""
+    barrier, lock, running, most = threading.Barrier(3), threading.Lock(), [0], [0]
+
+    def run(inputs: Arrays) -> dict[str, Any]:
+        with lock:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        barrier.wait(5)
+        with lock:
+            running[0] -= 1
+        return double(inputs)
+
+    async def work(batcher: Batcher) -> Any:
+        return await asyncio.gather(*(batcher.submit(rows(n), timeout=5) for n in range(9)))
+
+    answers = with_batcher(work, run, max_batch_size=1, **IN_THREADS)
+
+    assert [answer["y"].item() for answer in answers] == [2 * n for n in range(9)]
+    assert most == [3]
 
 
 @both_ways
@@ -298,6 +324,29 @@ def test_a_request_whose_future_is_cancelled_is_not_run(count: int) -> None:
     assert seen == [0, 1]
 
 
+def test_the_room_of_those_who_left_is_free_before_the_model_is() -> None:
+    run, go_on, seen = held_back()
+
+    async def work(batcher: Batcher) -> None:
+        running = batcher.ask(rows(0), timeout=50)
+        await asyncio.sleep(0.01)
+        gone = [batcher.ask(rows(n), timeout=50) for n in (1, 2)]
+        with pytest.raises(QueueFull):
+            batcher.ask(rows(3), timeout=50)
+        for answer in gone:
+            answer.cancel()
+        async with asyncio.timeout(5):
+            while "0 rows wait" not in repr(batcher):
+                await asyncio.sleep(0.01)
+        stays = batcher.ask(rows(4), timeout=50)
+        go_on.set()
+        await asyncio.gather(running, stays)
+
+    with_batcher(work, run, max_queue_rows=2, **IN_THREAD)
+
+    assert seen == [0, 4]
+
+
 @pytest.mark.parametrize(
     ("priority", "accepted"), [pytest.param(0, 2, id="no-priority"), pytest.param(1, 4, id="first-of-all")]
 )
@@ -374,7 +423,34 @@ requests = st.lists(
 )
 
 
-@both_ways
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 12), st.integers(1, 3)), max_size=30), st.integers(1, 20), st.integers(1, 200))
+def test_no_more_waits_than_may_whatever_comes(asked: list[Any], max_rows: int, max_bytes: int) -> None:
+    """What is let in fits into the bounds, or found the queue empty; what fits is let in; all that is, is answered."""
+
+    async def work(batcher: Batcher) -> None:
+        waiting: list[Any] = []
+        answers = []
+        for count, width in asked:
+            inputs = rows(*range(count), width=width)
+            fits = not waiting or (
+                sum(map(len, waiting)) + count <= max_rows
+                and sum(array.nbytes for array in (*waiting, inputs["x"])) <= max_bytes
+            )
+            try:
+                answers.append(batcher.ask(inputs, timeout=50))
+            except QueueFull:
+                assert not fits
+            else:
+                assert fits
+                waiting.append(inputs["x"])
+        for values, answer in zip(waiting, await asyncio.gather(*answers), strict=True):
+            assert np.array_equal(answer["y"], values * 2)
+
+    with_batcher(work, max_queue_rows=max_rows, max_queue_bytes=max_bytes, **IN_LOOP)
+
+
+@all_ways
 @settings(max_examples=60, deadline=None)
 @given(requests, st.integers(1, 10))
 def test_rows_never_mix_whatever_comes(way: dict[str, Any], asked: list[Any], max_batch_size: int) -> None:

@@ -29,7 +29,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def load(store: Store, name: str, serving: Serving | None = None, **settings: int) -> LiveModel:
     return live_model.load(
-        store.resolve(name), Settings(**settings), Metrics(), threads=1, serving=serving or Serving()
+        store.resolve(name), Settings(**settings), Metrics(), processors=1, serving=serving or Serving()
     )
 
 
