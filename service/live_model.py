@@ -11,7 +11,7 @@ from functools import cached_property
 
 from model_store import Manifest, Serving, StoredVersion, StoreError
 from service.errors import BadRequest, ModelRefused, ServiceError
-from service.runtime import bare, parallelism, replay, warmup
+from service.runtime import bare, memory, parallelism, replay, warmup
 from service.runtime.bare import BareDescription
 from service.runtime.parallelism import Parallelism, Settled
 from service.runtime.providers import Asked, Obtained
@@ -103,6 +103,8 @@ def load(
         return _assemble(stored, read(stored, chosen, choices), chosen, metrics, serving)
     except (ServiceError, StoreError, OSError) as error:
         raise ModelRefused(str(error)) from None
+    finally:
+        memory.give_back_freed()
 
 
 def _read_published(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> _Read:
@@ -152,13 +154,13 @@ def _settled(
             # It does not take the examples. Golden rows will be replayed; those of a bare model are made up.
             return warmup.CostCurve(())
 
-    def batch_of(cost: warmup.CostCurve) -> Arrays | None:
-        rows = min(settings.max_batch_size or cost.useful_rows(), cost.points[-1][0])
-        if signature.fixed_but_batch and cost.seconds(rows) <= INLINE_SECONDS:
-            return None
+    def batch_of(rows: int) -> Arrays:
         return warmup.repeat_rows(examples, rows) if signature.batched else examples
 
-    return parallelism.settle(build, measure, batch_of, choices)
+    settled = parallelism.settle(build, measure, batch_of, choices)
+    if settled.cost.points:
+        settled.session.give_memory_back(batch_of(1))
+    return settled
 
 
 def _limits(read: _Read, settings: Settings) -> Limits:

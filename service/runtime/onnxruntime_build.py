@@ -5,6 +5,7 @@ The builds for CPU, CUDA and OpenVINO install the same folder and overwrite each
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import os
 from typing import Any
@@ -43,8 +44,9 @@ def check_builds(builds: list[str]) -> None:
         )
 
 
+@functools.cache
 def load() -> Any:
-    """Import onnxruntime.
+    """Import onnxruntime; once, since finding out which packages are installed takes milliseconds.
 
     Raises:
         ProviderUnavailable: no build is installed, several are, or the one there cannot be imported.

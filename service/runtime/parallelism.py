@@ -16,10 +16,14 @@ from service.runtime.session import Session
 from service.runtime.warmup import CostCurve
 from service.tensors import Arrays
 
+# A batch that runs for less is left to one thread, mostly the event loop's: others would be woken for longer than they
+# help.
+WORTH_SECONDS = 200e-6
 # Each way is tried for so long, and each of its instances at least once.
-TRY_SECONDS = 0.02
-# A way that computes so large a part of what the best one does is as good, if its runs take more threads.
-AS_GOOD = 0.9
+TRY_SECONDS = 0.01
+# A way that computes so large a part of what the best one does is as good, if its runs take more threads: an answer
+# comes sooner, and batches are not split among instances. Below it, threads of one run mostly wait for each other.
+AS_GOOD = 0.75
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def ways(processors: int, *, threads: int = 0, instances: int = 0) -> list[Paral
 def settle(
     build: Callable[[int], Session],
     measure: Callable[[Session], CostCurve],
-    batch_of: Callable[[CostCurve], Arrays | None],
+    batch_of: Callable[[int], Arrays],
     choices: Sequence[Parallelism],
 ) -> Settled:
     """Build a model's session in the way that pays.
@@ -62,7 +66,7 @@ def settle(
     Args:
         build: makes a session whose runs take so many threads.
         measure: warms a session and measures its run times; an empty curve if it cannot.
-        batch_of: makes a batch as they will come under load; None if its run is too short to be worth several threads.
+        batch_of: makes a batch of so many rows.
         choices: the ways there are, most threads first. On other providers than the CPU the first is taken, with one
             run at once, unless it is the only one.
     """
@@ -75,12 +79,13 @@ def settle(
     cost = measure(narrowest)
     if not cost.points:
         return Settled(widest, Parallelism(choices[0].threads, 1), cost)
-    batch = batch_of(cost)
-    if batch is None:
+    # As they will come under load, if the settings allow so many and so many were measured.
+    rows = min(cost.useful_rows(), cost.points[-1][0])
+    if cost.seconds(rows) < WORTH_SECONDS:
         return Settled(narrowest, Parallelism(choices[-1].threads, 1), cost)
     sessions = [widest, *(build(choice.threads) for choice in choices[1:-1]), narrowest]
     speeds = [
-        runs_per_second(session, batch, instances=choice.instances)
+        runs_per_second(session, batch_of(rows), instances=choice.instances)
         for session, choice in zip(sessions, choices, strict=True)
     ]
     chosen = as_good_as_the_best(speeds)

@@ -17,7 +17,9 @@ from service.tensors import Array, Arrays, bytes_of
 
 # At most so long a version is kept from traffic by measuring; the smallest batch is always measured.
 BUDGET_SECONDS = 0.5
+# Each size runs so often, but is not begun anew after so long.
 REPEATS = 5
+SIZE_SECONDS = 0.01
 
 # What a batch costs besides its run, as bench/micro_batcher.py has it for one that a thread runs.
 SECONDS_PER_BATCH = 60e-6
@@ -81,11 +83,8 @@ def measure(
 
     It ends at `max_batch_size` (for 0 at a bound in rows and bytes), or where larger batches have ceased to pay.
     """
-    one = repeat_rows(examples, 1)
-    largest = max_batch_size or _largest(session, bytes_of(one))
-    curve = _measure(session, ((rows, repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
-    session.give_memory_back(one)
-    return curve
+    largest = max_batch_size or _largest(session, bytes_of(repeat_rows(examples, 1)))
+    return _measure(session, ((rows, repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
 
 
 def measure_alone(session: Session, example: Arrays, *, clock: Callable[[], float] = time.perf_counter) -> CostCurve:
@@ -121,7 +120,7 @@ def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float]) -
         session.run(batch)
         after = clock()
         times.append(after - before)
-        if after - begun > BUDGET_SECONDS / 10:
+        if after - begun > SIZE_SECONDS:
             break
     return min(times)
 

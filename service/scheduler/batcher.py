@@ -185,6 +185,11 @@ class Batcher:
         whole.add_done_callback(lambda _: _cancel(answers))
         return whole
 
+    def check_room(self) -> None:
+        """Raise `QueueFull` if not even one row without a priority would be let in now: its body need not be read."""
+        if self._waiting_rows:
+            self._check_room(1, 0, policy.LAST, self._clock())
+
     def _check_room(self, rows: int, size: int, rank: int, now: float) -> None:
         limits = self.limits
         if not policy.has_room(

@@ -231,6 +231,9 @@ def test_a_full_queue_refuses_with_a_time_to_come_back(bound: dict[str, int]) ->
         await asyncio.sleep(0)
         with pytest.raises(QueueFull) as refused:
             await batcher.submit(rows(9), timeout=5)
+        if "max_queue_rows" in bound:
+            with pytest.raises(QueueFull):
+                batcher.check_room()
         go_on.set()
         return refused.value, await asyncio.gather(running, *waiting)
 
@@ -395,6 +398,7 @@ def test_where_requests_wait_longer_than_was_measured_the_next_are_refused() -> 
 
 def test_a_request_that_finds_nobody_waiting_is_never_refused() -> None:
     async def work(batcher: Batcher) -> Any:
+        batcher.check_room()
         return await batcher.submit(rows(*range(20)), timeout=5)
 
     assert len(with_batcher(work, objective_seconds=0.001, **IN_THREAD)["y"]) == 20
