@@ -7,11 +7,13 @@ moods of the machine; a ratio is taken within each round, and the median of the 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 
 from bench import models, open_loop, requests
 from bench.catalogue import CONTENDERS, V2, Contender, Place
@@ -176,9 +178,9 @@ def open_latency(run: Run) -> None:
 
 
 def lstm(run: Run) -> None:
-    """Compare batching with none on texts of 200 words, read by an LSTM."""
+    """Compare batching with none on texts of 200 words, read by an LSTM; threads and instances as found out at load."""
     ours, case = CONTENDERS["ovenbird"], Case("ovenbird", "lstm", "text", 1, 64)
-    ours = replace(ours, ready="/v2/models/text/ready")
+    ours = replace(ours, ready="/v2/models/text/ready", variables={"OVENBIRD_CONTROL": "none"})
     request, statistics = requests.v2_text("text", models.texts(1)), "/v2/models/text/stats"
     single = replace(ours, name="max_batch_size 1")
     with serving(ours, "lstm") as server, serving(single, "lstm", OVENBIRD_MAX_BATCH_SIZE="1") as other:
@@ -187,6 +189,30 @@ def lstm(run: Run) -> None:
             against(other, replace(case, who=single.name), request, statistics=statistics),
         )
     run.note("lstm", [mine.requests_per_second / other.requests_per_second for mine, other in rounds])
+
+
+def scaling(run: Run) -> None:
+    """Measure how throughput grows with the workers, and what a worker takes: each has its share of the processors."""
+    request = V2["binary"].ask(requests.rows(1))
+    cores = len(os.sched_getaffinity(0))
+    counts = [count for count in (1, 2, 4, 8, 16) if count <= cores]
+    ours = replace(CONTENDERS["ovenbird"], variables={"OVENBIRD_CONTROL": "none"})
+    for network in (SMALL, LARGE):
+        with ExitStack() as stack:
+            cases = []
+            for count in counts:
+                one = replace(ours, name=f"{count} worker{'s' * (count > 1)}")
+                server = stack.enter_context(serving(one, network, OVENBIRD_WORKERS=str(count)))
+                case = Case(one.name, network, "binary", 1, 64)
+                cases.append(against(server, case, request, statistics=STATISTICS))
+                memory = resident_bytes(server.pids) / 1e6
+                run.notes.append(
+                    f"{network}, {one.name}: ready after {server.seconds_to_ready:.1f} s, {memory:.0f} MB in all"
+                )
+            rounds = run.take_turns(*cases)
+        for place, count in enumerate(counts[1:], 1):
+            growth = median(figures[place].requests_per_second / figures[0].requests_per_second for figures in rounds)
+            run.notes.append(f"{network}, {count} workers: {growth:.2f} times the requests/s of one")
 
 
 def start(run: Run) -> None:
@@ -211,6 +237,7 @@ SECTIONS: dict[str, Callable[[Run], None]] = {
     "json": json_parser,
     "open": open_latency,
     "lstm": lstm,
+    "scaling": scaling,
     "start": start,
     "matrix": matrix,
     "starters": starters,
