@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model_store import Manifest, Serving, StoredVersion, StoreError
-from service.errors import BadRequest, ModelRefused, ServiceError
-from service.runtime import bare, replay, warmup
+from service.errors import BadRequest, InferenceFailed, ModelRefused, ServiceError
+from service.runtime import bare, bound, replay, warmup
 from service.runtime.bare import BareDescription
+from service.runtime.bound import BoundSession
 from service.runtime.providers import Asked, Obtained
 from service.runtime.session import Session
 from service.scheduler.batcher import INLINE_SECONDS, Batcher, Limits
@@ -75,11 +76,11 @@ class LiveModel:
 
 @dataclass(frozen=True)
 class _Read:
-    """A version read and built into a session: what is said of it, and how long it runs."""
+    """A version read and built into a session: what is said of it, what runs its batches, and how long."""
 
     description: Manifest | BareDescription
     signature: Signature
-    session: Session
+    session: Session | BoundSession
     cost: warmup.CostCurve
 
 
@@ -109,7 +110,10 @@ def _read_published(stored: StoredVersion, settings: Settings, threads: int) -> 
     replay.check_signature(session, manifest)
     replay.replay(session, manifest, golden)
     signature = promised_signature(manifest)
-    return _Read(manifest, signature, session, _cost(session, signature, golden.inputs, settings))
+    runner, cost = _warmed(stored, session, signature, golden.inputs, settings)
+    if isinstance(runner, BoundSession):
+        replay.replay_padded(runner, manifest, golden)
+    return _Read(manifest, signature, runner, cost)
 
 
 def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read:
@@ -118,12 +122,13 @@ def _read_bare(stored: StoredVersion, settings: Settings, threads: int) -> _Read
     weights = bare.weights_beside(stored.onnx_path, model)
     session = _session(stored, model, settings, threads, weights=weights)
     signature = bare.tried(session)
+    runner: Session | BoundSession = session
     try:
-        cost = _cost(session, signature, bare.example(signature, 1), settings)
+        runner, cost = _warmed(stored, session, signature, bare.example(signature, 1), settings)
     except BadRequest:
         # It does not take zeros; its requests may be better.
         cost = warmup.CostCurve(())
-    return _Read(bare.describe(signature, model, weights), signature, session, cost)
+    return _Read(bare.describe(signature, model, weights), signature, runner, cost)
 
 
 def _session(
@@ -138,7 +143,20 @@ def _session(
     return session
 
 
-def _cost(session: Session, signature: Signature, examples: Arrays, settings: Settings) -> warmup.CostCurve:
+def _warmed(
+    stored: StoredVersion, session: Session, signature: Signature, examples: Arrays, settings: Settings
+) -> tuple[Session | BoundSession, warmup.CostCurve]:
+    """Warm what runs the batches of a session: on a GPU buffers that it is bound to, if it can run from them."""
+    runner = bound.runner_for(session, signature)
+    if isinstance(runner, BoundSession):
+        try:
+            return runner, replace(_cost(runner, signature, examples, settings), padded=True)
+        except InferenceFailed as error:
+            LOGGER.warning("%s runs without bound buffers on %s: %s", stored, session.obtained.first, error)
+    return session, _cost(session, signature, examples, settings)
+
+
+def _cost(session: warmup.Runner, signature: Signature, examples: Arrays, settings: Settings) -> warmup.CostCurve:
     if signature.batched:
         return warmup.measure(session, examples, max_batch_size=settings.max_batch_size)
     return warmup.measure_alone(session, examples)
@@ -164,6 +182,8 @@ def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: M
     limits = _limits(read, settings)
     series = metrics.for_version(stored.model, stored.version, max_batch_size=limits.max_batch_size)
     executor = ThreadPoolExecutor(1, thread_name_prefix=str(stored))
+    if isinstance(read.session, BoundSession):
+        read.session.settle(limits.max_batch_size)
     batcher = Batcher(
         read.session.run,
         limits=limits,
