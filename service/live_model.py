@@ -6,13 +6,14 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model_store import Manifest, Serving, StoredVersion, StoreError
 from service.errors import BadRequest, ModelRefused, ServiceError
-from service.runtime import bare, memory, parallelism, replay, warmup
+from service.runtime import bare, bound, memory, parallelism, replay, warmup
 from service.runtime.bare import BareDescription
+from service.runtime.bound import BoundSession
 from service.runtime.parallelism import Parallelism, Settled
 from service.runtime.providers import Asked, Obtained
 from service.runtime.session import Session
@@ -117,8 +118,10 @@ def _read_published(stored: StoredVersion, settings: Settings, choices: Sequence
         replay.check_signature(session, manifest)
         return session
 
-    settled = _settled(build, signature, golden.inputs, settings, choices)
-    replay.replay(settled.session, manifest, golden)
+    settled = _settled(stored, build, signature, golden.inputs, settings, choices)
+    replay.replay(settled.runner, manifest, golden)
+    if isinstance(settled.runner, BoundSession):
+        replay.replay_padded(settled.runner, manifest, golden)
     return _Read(manifest, signature, settled)
 
 
@@ -132,24 +135,26 @@ def _read_bare(stored: StoredVersion, settings: Settings, choices: Sequence[Para
         return Session(model, Asked.of(settings), weights=weights, threads=threads)
 
     signature = bare.tried(build(choices[0].threads))
-    settled = _settled(build, signature, bare.example(signature, 1), settings, choices)
+    settled = _settled(stored, build, signature, bare.example(signature, 1), settings, choices)
     return _Read(bare.describe(signature, model, weights), signature, settled)
 
 
 def _settled(
+    stored: StoredVersion,
     build: Callable[[int], Session],
     signature: Signature,
     examples: Arrays,
     settings: Settings,
     choices: Sequence[Parallelism],
 ) -> Settled:
-    """Build a session, warm it, and find out how many threads and instances pay."""
+    """Build what runs the batches, warm it, and find out how many threads and instances pay."""
 
-    def measure(session: Session) -> warmup.CostCurve:
+    def measure(runner: warmup.Runner) -> warmup.CostCurve:
         try:
             if not signature.batched:
-                return warmup.measure_alone(session, examples)
-            return warmup.measure(session, examples, max_batch_size=settings.max_batch_size)
+                return warmup.measure_alone(runner, examples)
+            curve = warmup.measure(runner, examples, max_batch_size=settings.max_batch_size)
+            return replace(curve, padded=isinstance(runner, BoundSession))
         except BadRequest:
             # It does not take the examples. Golden rows will be replayed; those of a bare model are made up.
             return warmup.CostCurve(())
@@ -157,9 +162,19 @@ def _settled(
     def batch_of(rows: int) -> Arrays:
         return warmup.repeat_rows(examples, rows) if signature.batched else examples
 
-    settled = parallelism.settle(build, measure, batch_of, choices)
+    def runner_of(threads: int) -> Session | BoundSession:
+        session = build(threads)
+        runner = bound.runner_for(session, signature)
+        try:
+            runner.prepare(batch_of(1))
+        except ServiceError as error:
+            LOGGER.warning("%s runs without bound buffers on %s: %s", stored, session.obtained.first, error)
+            return session
+        return runner
+
+    settled = parallelism.settle(runner_of, measure, batch_of, choices)
     if settled.cost.points:
-        settled.session.give_memory_back(batch_of(1))
+        settled.runner.give_memory_back(batch_of(1))
     return settled
 
 
@@ -180,17 +195,17 @@ def _limits(read: _Read, settings: Settings) -> Limits:
 
 
 def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
-    session, limits = read.settled.session, _limits(read, settings)
-    if session.obtained.fell_back:
-        LOGGER.warning(
-            "%s runs on %s, not on %s: %s",
-            stored, session.obtained.first, session.obtained.wanted[0], session.obtained.reason,
-        )  # fmt: skip
+    runner, limits = read.settled.runner, _limits(read, settings)
+    obtained = runner.obtained
+    if obtained.fell_back:
+        LOGGER.warning("%s runs on %s, not on %s: %s", stored, obtained.first, obtained.wanted[0], obtained.reason)
+    if isinstance(runner, BoundSession):
+        runner.settle(limits.max_batch_size)
     series = metrics.for_version(stored.model, stored.version, max_batch_size=limits.max_batch_size)
     instances = read.settled.parallelism.instances
     executor = ThreadPoolExecutor(instances, thread_name_prefix=str(stored))
     batcher = Batcher(
-        session.run,
+        runner.run,
         limits=limits,
         executor=executor,
         observer=series,
@@ -205,7 +220,7 @@ def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: M
         version=stored.version,
         description=read.description,
         signature=read.signature,
-        obtained=session.obtained,
+        obtained=obtained,
         cost=read.settled.cost,
         parallelism=read.settled.parallelism,
         batcher=batcher,

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from service.runtime.bound import BoundSession
 from service.runtime.providers import CPU
 from service.runtime.session import Session
-from service.runtime.warmup import CostCurve
+from service.runtime.warmup import CostCurve, Runner
 from service.tensors import Arrays
 
 # A batch that runs for less is left to one thread, mostly the event loop's: others would be woken for longer than they
@@ -36,9 +37,9 @@ class Parallelism:
 
 @dataclass(frozen=True)
 class Settled:
-    """A session whose parallelism was chosen, and its run times."""
+    """What runs a model's batches in the way that was chosen, and its run times."""
 
-    session: Session
+    runner: Session | BoundSession
     parallelism: Parallelism
     cost: CostCurve
 
@@ -56,15 +57,15 @@ def ways(processors: int, *, threads: int = 0, instances: int = 0) -> list[Paral
 
 
 def settle(
-    build: Callable[[int], Session],
-    measure: Callable[[Session], CostCurve],
+    build: Callable[[int], Session | BoundSession],
+    measure: Callable[[Session | BoundSession], CostCurve],
     batch_of: Callable[[int], Arrays],
     choices: Sequence[Parallelism],
 ) -> Settled:
     """Build a model's session in the way that pays.
 
     Args:
-        build: makes a session whose runs take so many threads.
+        build: makes a session, or what pads its batches, whose runs take so many threads.
         measure: warms a session and measures its run times; an empty curve if it cannot.
         batch_of: makes a batch of so many rows.
         choices: the ways there are, most threads first. On other providers than the CPU the first is taken, with one
@@ -98,7 +99,7 @@ def as_good_as_the_best(speeds: Sequence[float]) -> int:
     return next(place for place, speed in enumerate(speeds) if speed >= AS_GOOD * max(speeds))
 
 
-def runs_per_second(session: Session, batch: Arrays, *, instances: int) -> float:
+def runs_per_second(session: Runner, batch: Arrays, *, instances: int) -> float:
     """Run a batch again and again in so many threads at once; return how many runs end in a second."""
     session.run(batch)
     with ThreadPoolExecutor(instances) as threads:
@@ -107,7 +108,7 @@ def runs_per_second(session: Session, batch: Arrays, *, instances: int) -> float
         return sum(counts) / (time.perf_counter() - began)
 
 
-def _run_until(session: Session, batch: Arrays, end: float) -> int:
+def _run_until(session: Runner, batch: Arrays, end: float) -> int:
     count = 0
     while not count or time.perf_counter() < end:
         session.run(batch)

@@ -70,6 +70,24 @@ class Obtained:
         return self.first != self.wanted[0]
 
 
+@dataclass(frozen=True)
+class Cuda:
+    """On which GPU a session runs, and whether its runs are captured as CUDA graphs."""
+
+    device: int = 0
+    graphs: bool = False
+
+
+def cuda_of(asked: Asked, obtained: Obtained) -> Cuda | None:
+    """Read what was asked of CUDA for a session that got it, if only behind another provider; None for any other."""
+    if CUDA not in obtained.providers:
+        return None
+    options = asked.options.get(short_name(CUDA), {})
+    # onnxruntime has refused the session by now if these are no number and no truth value.
+    graphs = options.get("enable_cuda_graph", "0") in ("1", "true", "True")
+    return Cuda(int(options.get("device_id", "0")), graphs)
+
+
 def wanted(asked: Asked, build: Build) -> tuple[str, ...]:
     """Name in full the providers that a session may run on, best first.
 

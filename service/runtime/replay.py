@@ -5,17 +5,21 @@ So a wrong export, a corrupted file, or a driver that computes something else ne
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from model_store import Golden, Manifest, StoredVersion, StoreError
 from model_store.golden import compare
 from model_store.providers import CPU
 from service.errors import ModelRefused, ProviderUnavailable, ServiceError
 from service.runtime import onnxruntime_build
+from service.runtime.bound import BoundSession
 from service.runtime.providers import Asked
 from service.runtime.session import Session
+from service.runtime.warmup import repeat_rows
 from service.tensors import TensorSpec
 
 
-def replay(session: Session, manifest: Manifest, golden: Golden) -> None:
+def replay(session: Session | BoundSession, manifest: Manifest, golden: Golden) -> None:
     """Raise `ModelRefused` unless the session repeats the golden outputs within the manifest's tolerance."""
     try:
         outputs = session.run(golden.inputs)
@@ -24,6 +28,18 @@ def replay(session: Session, manifest: Manifest, golden: Golden) -> None:
     problems = compare(golden.keras, outputs, manifest.parity.tolerance)
     if problems:
         raise ModelRefused(f"golden replay disagrees with Keras on {session.obtained.first}: {'; '.join(problems)}")
+
+
+def replay_padded(session: BoundSession, manifest: Manifest, golden: Golden) -> None:
+    """Raise `ModelRefused` unless each size that batches are padded to repeats the golden outputs: each runs by itself.
+
+    The batches are the smallest that are padded to a size, so that what is padded and cut is replayed as well.
+    """
+    for smaller, _ in pairwise((0, *session.sizes)):
+        inputs, keras, onnx = (
+            repeat_rows(arrays, smaller + 1) for arrays in (golden.inputs, golden.keras, golden.onnx)
+        )
+        replay(session, manifest, Golden(inputs=inputs, keras=keras, onnx=onnx))
 
 
 def check_signature(session: Session, manifest: Manifest) -> None:

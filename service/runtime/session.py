@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from service.errors import InferenceFailed, InputRejected, ModelRefused, ProviderUnavailable
-from service.runtime import onnxruntime_build, providers
+from service.errors import InferenceFailed, InputRejected, ModelRefused, ProviderUnavailable, ServiceError
+from service.runtime import onnxruntime_build, providers, turns
 from service.runtime.providers import Asked, Build, Obtained
 from service.tensors import DATATYPES, Array, Arrays, Signature, TensorSpec
 
@@ -23,6 +23,7 @@ class Session:
     Attributes:
         obtained: the execution providers that the session really obtained, and those it was to have.
         signature: the graph's inputs and outputs, read from the file itself.
+        cuda: what was asked of CUDA, if it runs there, even in part.
     """
 
     def __init__(
@@ -55,8 +56,13 @@ class Session:
         )
         self._names = [spec.name for spec in self.signature.outputs]
         errors = onnxruntime.capi.onnxruntime_pybind11_state
-        self._shrinking = _giving_back(onnxruntime)
+        self._shrinking = _run_options(onnxruntime, "memory.enable_memory_arena_shrinkage", "cpu:0")
         self._rejections = (errors.InvalidArgument, ValueError)
+        self.cuda = providers.cuda_of(asked, self.obtained)
+        self._compute = self._session.run if self.cuda is None else self._compute_in_turn
+        # A captured graph reads and writes at the addresses it was captured with, where only bound buffers stay.
+        capturing = self.cuda is not None and self.cuda.graphs
+        self._options = _run_options(onnxruntime, "gpu_graph_id", "-1") if capturing else None
 
     def give_memory_back(self, inputs: Arrays) -> None:
         """Run once more, with few rows, and give back the memory that larger batches have taken.
@@ -66,6 +72,9 @@ class Session:
         if self.obtained.first == providers.CPU:
             self._session.run(self._names, inputs, self._shrinking)
 
+    def prepare(self, batch: Arrays) -> None:
+        """Do nothing: it takes batches of any size. What pads them makes buffers."""
+
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Compute all outputs, by name.
 
@@ -74,18 +83,40 @@ class Session:
             InferenceFailed: the runtime failed otherwise.
         """
         try:
-            values = self._session.run(self._names, inputs)
-        except self._rejections as error:
-            raise InputRejected(f"the model refuses this input: {_first_line(error)}") from None
+            values = self._compute(self._names, inputs, self._options)
         except Exception as error:  # onnxruntime's errors share no base class
-            raise InferenceFailed(_first_line(error)) from error
+            raise self.translated(error) from error
+        return self._named(values)
+
+    def io_binding(self) -> Any:
+        """Make an empty binding of onnxruntime's to this session."""
+        return self._session.io_binding()
+
+    def run_bound(self, binding: Any, options: Any = None) -> dict[str, Array]:
+        """Compute from and into what is bound, all outputs in the order of the signature; return copies of them.
+
+        Takes no turn at the GPU, and raises what onnxruntime does, here a RuntimeError whatever is wrong.
+        """
+        self._session.run_with_iobinding(binding, options)
+        return self._named(binding.copy_outputs_to_cpu())
+
+    def translated(self, error: Exception) -> ServiceError:
+        """Say in the service's errors what onnxruntime raised."""
+        if isinstance(error, self._rejections):
+            return InputRejected(f"the model refuses this input: {_first_line(error)}")
+        return InferenceFailed(_first_line(error))
+
+    def _compute_in_turn(self, *arguments: Any) -> Any:
+        with turns.GPU.running():
+            return self._session.run(*arguments)
+
+    def _named(self, values: Sequence[Array]) -> dict[str, Array]:
         return dict(zip(self._names, map(_usual, values), strict=True))
 
 
-def _giving_back(onnxruntime: Any) -> Any:
-    """Make the options of a run after which its arena gives back what it does not hold."""
+def _run_options(onnxruntime: Any, name: str, value: str) -> Any:
     options = onnxruntime.RunOptions()
-    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    options.add_run_config_entry(name, value)
     return options
 
 

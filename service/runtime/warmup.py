@@ -7,12 +7,12 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from service.errors import InferenceFailed
-from service.runtime.providers import CPU
-from service.runtime.session import Session
+from service.runtime.providers import CPU, Obtained
 from service.tensors import Array, Arrays, bytes_of
 
 # At most so long a version is kept from traffic by measuring; the smallest batch is always measured.
@@ -34,11 +34,30 @@ LARGEST_ROWS = 1024
 LARGEST_BYTES = 8 * 2**20
 
 
+class Runner(Protocol):
+    """What is warmed: a session, or what pads its batches."""
+
+    obtained: Obtained
+
+    def prepare(self, batch: Arrays) -> None:
+        """Make ready for batches of as many rows."""
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Compute all outputs."""
+
+    def give_memory_back(self, inputs: Arrays) -> None:
+        """Let go of what only larger batches than these inputs needed."""
+
+
 @dataclass(frozen=True)
 class CostCurve:
-    """Run time in seconds against rows, measured at some batch sizes (ascending); linear in between and beyond."""
+    """Run time in seconds against rows, measured at some batch sizes (ascending); linear in between and beyond.
+
+    Where batches are padded to those sizes, a batch in between runs as long as the next larger size.
+    """
 
     points: tuple[tuple[int, float], ...]
+    padded: bool = False
 
     def seconds(self, rows: int) -> float:
         """Predict the run time of so many rows; infinite where nothing was measured."""
@@ -46,7 +65,7 @@ class CostCurve:
             return math.inf
         sizes = [size for size, _ in self.points]
         right = bisect.bisect_left(sizes, rows)
-        if right < len(sizes) and sizes[right] == rows:
+        if right < len(sizes) and (self.padded or sizes[right] == rows):
             return self.points[right][1]
         if len(sizes) == 1 or right == 0:
             return self.points[0][1] * max(1.0, rows / sizes[0])
@@ -77,7 +96,7 @@ class CostCurve:
 
 
 def measure(
-    session: Session, examples: Arrays, *, max_batch_size: int = 0, clock: Callable[[], float] = time.perf_counter
+    session: Runner, examples: Arrays, *, max_batch_size: int = 0, clock: Callable[[], float] = time.perf_counter
 ) -> CostCurve:
     """Run growing batches made of example rows, and note the shortest of a few runs of each size.
 
@@ -87,12 +106,12 @@ def measure(
     return _measure(session, ((rows, repeat_rows(examples, rows)) for rows in _sizes(largest)), clock)
 
 
-def measure_alone(session: Session, example: Arrays, *, clock: Callable[[], float] = time.perf_counter) -> CostCurve:
+def measure_alone(session: Runner, example: Arrays, *, clock: Callable[[], float] = time.perf_counter) -> CostCurve:
     """Run one example as it is, for a model whose requests run alone: the curve has one point."""
     return _measure(session, [(1, example)], clock)
 
 
-def _measure(session: Session, batches: Iterable[tuple[int, Arrays]], clock: Callable[[], float]) -> CostCurve:
+def _measure(session: Runner, batches: Iterable[tuple[int, Arrays]], clock: Callable[[], float]) -> CostCurve:
     curve = CostCurve(())
     started = clock()
     for rows, batch in batches:
@@ -111,8 +130,9 @@ def _measure(session: Session, batches: Iterable[tuple[int, Arrays]], clock: Cal
     return curve
 
 
-def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float]) -> float:
+def _shortest_run(session: Runner, batch: Arrays, clock: Callable[[], float]) -> float:
     begun = clock()
+    session.prepare(batch)
     session.run(batch)
     times = []
     for _ in range(REPEATS):
@@ -125,7 +145,7 @@ def _shortest_run(session: Session, batch: Arrays, clock: Callable[[], float]) -
     return min(times)
 
 
-def _largest(session: Session, row_bytes: int) -> int:
+def _largest(session: Runner, row_bytes: int) -> int:
     rows = LARGEST_ROWS_ON_CPU if session.obtained.first == CPU else LARGEST_ROWS
     return max(1, min(rows, LARGEST_BYTES // max(1, row_bytes)))
 
