@@ -22,7 +22,7 @@ from service.runtime.processors import usable_processors
 from service.runtime.providers import Asked
 from service.runtime.session import check_provider
 from service.scheduler.loops import OwningLoop
-from service.settings import Settings
+from service.settings import PROCESSORS, Settings
 from service.telemetry import logs
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
@@ -52,7 +52,7 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
-    processors = max(1, usable_processors() // settings.workers)
+    processors = int(os.environ.get(PROCESSORS) or max(1, usable_processors() // settings.workers))
     models = Repository(Store(choice.location), settings, numbers, processors=processors)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
     return Parts(settings, numbers, models, control, OwningLoop(), levels)

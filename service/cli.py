@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from model_store import Store, StoreError, choose_store
+from service import placement
 from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
 from service.runtime import onnxruntime_build
 from service.runtime.providers import Asked
@@ -18,9 +19,9 @@ from service.runtime.session import check_provider
 from service.settings import PREFIX, Settings, field_hints, parse
 
 # The public options; the other settings are set by their environment variables.
-OPTIONS = ("store", "host", "port", "workers", "provider", "require_provider", "control", "load")
-DEFAULTS = {"store": "./store if it exists, else the starter models", "load": "nothing"}
-METAVARS = {"store": "DIR", "provider": "auto|NAME,NAME…", "load": "NAME|'*'"}
+OPTIONS = ("store", "host", "port", "workers", "devices", "provider", "require_provider", "control", "load")
+DEFAULTS = {"store": "./store if it exists, else the starter models", "devices": "none", "load": "nothing"}
+METAVARS = {"store": "DIR", "devices": "N,N…|cpu:N-N,…", "provider": "auto|NAME,NAME…", "load": "NAME|'*'"}
 
 
 class _Setting(click.ParamType[Any]):
@@ -67,6 +68,8 @@ def serve(**options: Any) -> None:
       ovenbird serve                                  ./store, or the starter models, on 127.0.0.1:8000
       ovenbird serve --store ./store --port 9000
       ovenbird serve --host 0.0.0.0 --workers 4       for every network, four processes
+      ovenbird serve --devices 0,1                    a worker on each of two GPUs
+      ovenbird serve --devices cpu:0-3,cpu:4-7        a worker on each of two groups of cores
       ovenbird serve --provider cuda                  refuse to serve from anything but the GPU
       ovenbird serve --provider cuda,cpu              prefer it; say where a model got the CPU
       ovenbird serve --control none                   load once, do not watch for new versions
@@ -84,7 +87,9 @@ def serve(**options: Any) -> None:
 
 def _settings(given: dict[str, Any]) -> Settings:
     try:
-        return Settings.from_env(**given)
+        settings = Settings.from_env(**given)
+        placement.check(settings)
+        return settings
     except InvalidSettings as error:
         raise click.UsageError("\n       ".join(error.problems)) from None
 

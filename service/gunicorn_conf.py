@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store import choose_store
-from service import run_dir
+from service import devices, placement, run_dir
 from service.errors import InvalidSettings
 from service.settings import Settings
 from service.store_layout import misplaced
@@ -21,6 +21,7 @@ from service.telemetry import logs
 
 try:
     _settings = Settings.from_env()
+    placement.check(_settings)
 except InvalidSettings as error:
     sys.exit("\n".join(f"error: {problem}" for problem in error.problems))
 
@@ -60,6 +61,19 @@ def on_starting(_arbiter: Any) -> None:
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
         run_dir.prepare(Path(_run_dir))
+
+
+def pre_fork(arbiter: Any, worker: Any) -> None:
+    """Choose a new worker's device: the arbiter knows those of the others, so one that died is replaced on its own."""
+    taken = (other.slot for other in arbiter.WORKERS.values())
+    worker.slot = devices.free_slot(taken, max(1, len(_settings.devices)))
+
+
+def post_fork(_arbiter: Any, worker: Any) -> None:
+    """Take the device, before anything is imported that would look for one."""
+    if _settings.devices:
+        taken = placement.take(_settings.devices[worker.slot], _settings)
+        logs.LOGGER.info("worker %d of %d: %s", worker.slot + 1, _settings.workers, taken)
 
 
 def child_exit(_arbiter: Any, worker: Any) -> None:

@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from model_store import Serving, providers
+from service import devices
+from service.devices import Device
 from service.errors import InvalidSettings
 
 PREFIX = "OVENBIRD_"
 
+# How many processors a worker has that is bound to some.
+PROCESSORS = "OVENBIRD_PROCESSORS"
 # Set by the arbiter for its workers, not by people.
-INTERNAL = frozenset({"OVENBIRD_RUN_DIR"})
+INTERNAL = frozenset({"OVENBIRD_RUN_DIR", PROCESSORS})
 
 Control = Literal["poll", "none", "explicit"]
 
@@ -44,6 +48,9 @@ class Settings:
     host: Annotated[str, "Address to listen on; 0.0.0.0 for every network."] = "127.0.0.1"
     port: Annotated[int, "Port to listen on.", range(1, 65536)] = 8000
     workers: Annotated[int, "Processes that serve; each loads every model.", range(1, 257)] = 1
+    devices: Annotated[
+        tuple[Device, ...], "A worker on each: GPUs, such as 0,1, or groups of cores, such as cpu:0-3,cpu:4-7."
+    ] = ()
     provider: Annotated[
         tuple[str, ...], "Execution providers in order of preference; auto: CUDA if it really works, else CPU."
     ] = (providers.AUTO,)
@@ -113,7 +120,7 @@ class Settings:
                     problems.append(f"{variable}={environ[variable]!r}: {error}")
         if problems:
             raise InvalidSettings(problems)
-        settings = cls(**values | given)
+        settings = cls(**_with_workers(values | given))
         if settings.require_provider and settings.provider == (providers.AUTO,):
             raise InvalidSettings(
                 ["require_provider needs a provider to require, such as cuda: auto takes what it gets"]
@@ -125,9 +132,24 @@ class Settings:
         return {PREFIX + field.name.upper(): _written(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
 
+def _with_workers(values: dict[str, Any]) -> dict[str, Any]:
+    """Add the number of workers that the devices mean: one for each."""
+    placed = values.get("devices", ())
+    if not placed:
+        return values
+    if values.get("workers", len(placed)) != len(placed):
+        raise InvalidSettings(
+            [
+                f"workers={values['workers']}: devices={_written(placed)} means {len(placed)}, one for each; "
+                "leave workers out"
+            ]
+        )
+    return values | {"workers": len(placed)}
+
+
 def _written(value: Any) -> str:
     if isinstance(value, tuple):
-        return ",".join(value)
+        return ",".join(map(str, value))
     if isinstance(value, Mapping):
         return json.dumps(value) if value else ""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -161,6 +183,8 @@ def field_hints() -> dict[str, tuple[Any, str, range | None]]:
 def parse(name: str, text: str) -> Any:
     """Read one setting's value; raise ValueError saying what was expected."""
     kind, _, allowed = field_hints()[name]
+    if name == "devices":
+        return devices.parse(text)
     if name == "provider":
         return providers.preference(text.split(","))
     if name == "provider_options":

@@ -6,12 +6,24 @@ import math
 import os
 from pathlib import Path
 
+CGROUP = Path("/sys/fs/cgroup")
 
-def usable_processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+
+def usable_processors(cgroup: Path = CGROUP) -> int:
     """Count the processors that affinity and the cgroup's CPU quota (v2, then v1) leave; at least 1."""
+    return _left(cgroup, sharers=1)
+
+
+def _left(cgroup: Path, *, sharers: int) -> int:
+    """Count what affinity leaves, and of the quota one sharer's part; at least 1."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota_v2(cgroup) or _quota_v1(cgroup)
-    return max(1, min(affinity, math.ceil(quota))) if quota else max(1, affinity)
+    return max(1, min(affinity, math.ceil(quota / sharers))) if quota else max(1, affinity)
+
+
+def processors_of_own(workers: int, cgroup: Path = CGROUP) -> int:
+    """Count the processors of one of so many workers that is bound to cores of its own: only the quota is shared."""
+    return _left(cgroup, sharers=workers)
 
 
 def _quota_v2(cgroup: Path) -> float | None:

@@ -296,7 +296,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def load(store: Store, model: str, **settings: int) -> live_model.LiveModel:
-    return live_model.load(store.resolve(model), Settings(**settings), Metrics(), threads=1)
+    return live_model.load(store.resolve(model), Settings(**settings), Metrics(), processors=1)
 
 
 async def answers(model: live_model.LiveModel, counts: list[int]) -> list[Arrays]:
@@ -387,7 +387,7 @@ def test_on_cuda_bound_buffers_give_what_the_session_gives(on_cuda: Asked) -> No
 def test_on_cuda_a_model_is_served_from_bound_buffers(store: Store, on_cuda: Asked) -> None:
     tiny_models.publish_affine(store)
     options = Settings(provider=on_cuda.names, provider_options=on_cuda.options, require_provider=True)
-    model = live_model.load(store.resolve("double"), options, Metrics(), threads=1)
+    model = live_model.load(store.resolve("double"), options, Metrics(), processors=1)
 
     answered = asyncio.run(answers(model, [1, 3, 30]))
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from service.errors import InputRejected, ModelRefused, ProviderUnavailable
 from service.runtime import onnxruntime_build, warmup
-from service.runtime.processors import usable_processors
+from service.runtime.processors import processors_of_own, usable_processors
 from service.runtime.session import Session
 from service.tensors import TensorSpec
 
@@ -56,6 +56,15 @@ def test_the_containers_quota_bounds_the_threads(tmp_path: Path, files: dict[str
         (tmp_path / name).write_text(text + "\n")
 
     assert usable_processors(tmp_path) == (expected or len(os.sched_getaffinity(0)))
+
+
+def test_of_cores_of_its_own_a_worker_takes_all_and_of_the_quota_its_part(tmp_path: Path) -> None:
+    cores = len(os.sched_getaffinity(0))
+
+    assert processors_of_own(3, tmp_path) == cores
+    (tmp_path / "cpu.max").write_text(f"{cores * 100000} 100000\n")
+    assert processors_of_own(1, tmp_path) == cores
+    assert processors_of_own(cores, tmp_path) == 1
 
 
 def test_the_signature_is_read_from_the_file() -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from model_store import Serving
 from service.cli import OPTIONS, serve
+from service.devices import Cores, Gpu
 from service.errors import InvalidSettings
 from service.settings import Settings, field_hints
 
@@ -34,6 +35,7 @@ def test_every_setting_is_read_from_its_variable() -> None:
         "OVENBIRD_POLL_INTERVAL": "0.5",
         "OVENBIRD_MAX_BATCH_SIZE": "0",
         "OVENBIRD_P99_MS": "25",
+        "OVENBIRD_DEVICES": "gpu:1, cpu:0-3+8",
     }
 
     assert Settings.from_env(environ) == Settings(
@@ -47,6 +49,8 @@ def test_every_setting_is_read_from_its_variable() -> None:
         provider=("cuda", "cpu"),
         require_provider=True,
         provider_options={"cuda": {"device_id": "1", "use_tf32": "true", "x": "as it is"}},
+        devices=(Gpu(1), Cores(((0, 3), (8, 8)))),
+        workers=2,
     )
 
 
@@ -63,9 +67,27 @@ def test_a_provider_cannot_be_required_where_any_will_do() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("environ", "given"),
+    [
+        ({"OVENBIRD_DEVICES": "0,1", "OVENBIRD_WORKERS": "3"}, {}),
+        ({"OVENBIRD_WORKERS": "3"}, {"devices": (Gpu(0), Gpu(1))}),
+        ({"OVENBIRD_DEVICES": "0,1"}, {"workers": 3}),
+    ],
+)
+def test_another_number_of_workers_than_of_devices_is_a_contradiction(
+    environ: dict[str, str], given: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidSettings) as wrong:
+        Settings.from_env(environ, **given)
+
+    assert wrong.value.problems == ("workers=3: devices=gpu:0,gpu:1 means 2, one for each; leave workers out",)
+
+
 def test_settings_survive_the_way_through_the_environment() -> None:
     settings = Settings(store="here", port=1, workers=3, provider=("cuda", "cpu"), require_provider=True,
-                        provider_options={"cuda": {"device_id": "1"}}, load=("a", "b"), control="explicit")  # fmt: skip
+                        provider_options={"cuda": {"device_id": "1"}}, load=("a", "b"), control="explicit",
+                        devices=(Gpu(0), Gpu(0), Cores(((4, 7), (2, 2)))))  # fmt: skip
 
     assert Settings.from_env(settings.to_env()) == settings
 
@@ -166,6 +188,9 @@ def test_help_shows_every_option_with_its_variable_and_teaches_by_example() -> N
         pytest.param(["--provider", "gpu"], {}, 2, "did you mean cuda?", id="provider-that-was-meant"),
         pytest.param(["--provider", "cpu,cuda"], {}, 2, "cuda after it is never tried", id="providers"),
         pytest.param([], {"OVENBIRD_PROVIDER_OPTIONS": '{"opnvino": {}}'}, 2, "did you mean openvino?", id="options"),
+        pytest.param(["--devices", "gpu"], {}, 2, "'gpu' is no device; expected GPUs such as 0,1 or", id="device"),
+        pytest.param(["--devices", "cpu:9999"], {}, 2, "this process may not use 9999; it may use", id="core"),
+        pytest.param(["--devices", "0,1", "--workers", "4"], {}, 2, "devices=gpu:0,gpu:1 means 2, one", id="workers"),
         pytest.param(["--frobnicate"], {}, 2, "No such option", id="unknown-option"),
         pytest.param(["--load", "x"], {}, 2, "--control explicit", id="load-without-explicit"),
         pytest.param(["--store", "s3://bucket"], {}, 2, "only local folders can be served", id="url"),
