@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
+import gunicorn
 
 from model_store import Store, StoreError, choose_store
 from service import placement
@@ -81,8 +84,21 @@ def serve(**options: Any) -> None:
     settings = _settings({name: value for name, value in options.items() if value not in (None, ())})
     _check_before_start(settings)
     os.environ.update(settings.to_env())
-    command = [sys.executable, "-m", "gunicorn", "-c", "python:service.gunicorn_conf"]
-    os.execv(sys.executable, command)  # noqa: S606  (no shell is wanted: gunicorn takes this process over)
+    _become_gunicorn()
+
+
+def _become_gunicorn() -> None:
+    """Run gunicorn in this process, as `python -m gunicorn` would; a new one would import half a second's worth again.
+
+    Anew all the same if something was imported that belongs into the workers alone: a GPU does not survive a fork, and
+    prometheus_client looks once whether there are several.
+    """
+    arguments = ["-c", "python:service.gunicorn_conf"]
+    if not sys.modules.keys().isdisjoint(("onnxruntime", "prometheus_client")):
+        os.execv(sys.executable, [sys.executable, "-m", "gunicorn", *arguments])  # noqa: S606  (no shell is wanted)
+    sys.argv = [str(Path(gunicorn.__file__).with_name("__main__.py")), *arguments]
+    wsgiapp = importlib.import_module("gunicorn.app.wsgiapp")
+    wsgiapp.run()
 
 
 def _settings(given: dict[str, Any]) -> Settings:
