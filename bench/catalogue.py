@@ -165,8 +165,8 @@ CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender(
-            "ovenbird", "this service, one thread a run", _ovenbird, "/v2/models/dense/ready", V2,
-            variables={"OVENBIRD_CONTROL": "none", "OVENBIRD_THREADS": "1"},
+            "ovenbird", "this service, one thread a run, one run at once", _ovenbird, "/v2/models/dense/ready", V2,
+            variables={"OVENBIRD_CONTROL": "none", "OVENBIRD_THREADS": "1", "OVENBIRD_INSTANCES": "1"},
         ),
         Contender(
             "floor", "a bare ASGI application under the same gunicorn and uvicorn: no model, as many bytes answered",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from service.runtime.bound import BoundSession
 from service.runtime.providers import CPU
 from service.runtime.session import Session
-from service.runtime.warmup import CostCurve, Runner
+from service.runtime.warmup import USUAL_ROWS, CostCurve, Runner
 from service.tensors import Arrays
 
 # A batch that runs for less is left to one thread, mostly the event loop's: others would be woken for longer than they
@@ -80,8 +80,8 @@ def settle(
     cost = measure(narrowest)
     if not cost.points:
         return Settled(widest, Parallelism(choices[0].threads, 1), cost)
-    # As they will come under load, if the settings allow so many and so many were measured.
-    rows = min(cost.useful_rows(), cost.points[-1][0])
+    # As they come under load, if the settings allow so many and so many were measured; more are rare.
+    rows = min(cost.useful_rows(), USUAL_ROWS, cost.points[-1][0])
     if cost.seconds(rows) < WORTH_SECONDS:
         return Settled(narrowest, Parallelism(choices[-1].threads, 1), cost)
     sessions = [widest, *(build(choice.threads) for choice in choices[1:-1]), narrowest]
