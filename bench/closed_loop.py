@@ -28,6 +28,7 @@ class ClosedLoop:
     cpu_microseconds: float
     p50_seconds: float
     p99_seconds: float
+    p999_seconds: float
     resident_bytes: int
     errors: int
 
@@ -54,6 +55,7 @@ def run(port: int, request: Request, *, clients: int, seconds: int, pids: list[i
         cpu_microseconds=used / count * 1e6,
         p50_seconds=_latency("50%", output),
         p99_seconds=_latency("99%", output),
+        p999_seconds=_number(r"p999 (\d+) us", output) / 1e6,
         resident_bytes=resident_bytes(pids),
         errors=refused + _socket_errors(output),
     )
@@ -65,6 +67,8 @@ def _script(folder: Path, request: Request) -> Path:
         'wrk.method = "POST"',
         f'wrk.body = io.open("{folder / "body"}", "rb"):read("*a")',
         *(f'wrk.headers["{name}"] = "{value}"' for name, value in request.headers.items()),
+        # Of itself it prints no percentile beyond the 99th.
+        'done = function(_, latency) io.write(string.format("p999 %d us\\n", latency:percentile(99.9))) end',
     ]
     script = folder / "request.lua"
     script.write_text("\n".join(lines))

@@ -21,6 +21,7 @@ class Figure:
     cpu_microseconds: float
     p50_seconds: float | None = None
     p99_seconds: float | None = None
+    p999_seconds: float | None = None
     resident_bytes: int | None = None
     rows_per_batch: float | None = None
     errors: int = 0

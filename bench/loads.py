@@ -44,7 +44,7 @@ def against(server: Server, case: Case, request: Request, *, statistics: str | N
         rows_run, batches = (now - then for now, then in zip(_batches(server, statistics), before, strict=True))
         return Figure(
             case.who, case.network, case.payload, case.rows, case.clients, seen.requests_per_second,
-            seen.cpu_microseconds, seen.p50_seconds, seen.p99_seconds, seen.resident_bytes,
+            seen.cpu_microseconds, seen.p50_seconds, seen.p99_seconds, seen.p999_seconds, seen.resident_bytes,
             rows_run / batches if batches else None, seen.errors,
         )  # fmt: skip
 

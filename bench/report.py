@@ -93,14 +93,15 @@ def goals(values: dict[str, list[float]]) -> list[str]:
 def _figures(figures: Sequence[Figure]) -> list[str]:
     lines = [
         "| who | network | payload | rows | clients | requests/s | rows/s | CPU µs a request | p50 ms | p99 ms "
-        "| rows a batch | memory MB | errors |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| p99.9 ms | rows a batch | memory MB | errors |",
+        "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     ordered = sorted(figures, key=lambda figure: (figure.network, figure.payload, figure.rows, figure.clients))
     return lines + [
         f"| {one.who} | {one.network} | {one.payload} | {one.rows:g} | {one.clients:g} | "
         f"{one.requests_per_second:,.0f} | {one.rows_per_second:,.0f} | {one.cpu_microseconds:,.0f} | "
         f"{_times(one.p50_seconds, 1e3, 2)} | {_times(one.p99_seconds, 1e3, 2)} | "
+        f"{_times(one.p999_seconds, 1e3, 2)} | "
         f"{_times(one.rows_per_batch, 1, 1)} | {_times(one.resident_bytes, 1e-6, 0)} | {one.errors} |"
         for one in ordered
     ]

@@ -112,6 +112,8 @@ COMPONENTS: dict[str, Schema] = {
                         compute_output=reference("Duration"),
                     )
                 ),
+                expected_compute=listed(record(("batch_size", "ns"), batch_size=COUNT, ns=COUNT))
+                | {"description": "run time of a batch, as measured when the version was loaded"},
             )
         ),
     ),

@@ -20,8 +20,7 @@ blueprint = Blueprint("statistics", __name__)
 def statistics(name: str | None = None, version: str | None = None) -> Response:
     """Tell what was asked of every version that serves, of a model's, or of one, since the service started."""
     numbers = parts().metrics.statistics
-    asked = [(live.name, live.version) for live in _asked(name, version)]
-    stats = [describe(*one, numbers.total(*one)) for one in asked]
+    stats = [describe(live, numbers.total(live.name, live.version)) for live in _asked(name, version)]
     return as_json({"model_stats": stats})
 
 
@@ -33,11 +32,14 @@ def _asked(name: str | None, version: str | None) -> list[LiveModel]:
     return [one] if version is not None else [live for live in repository.live() if live.name == name]
 
 
-def describe(name: str, version: int, numbers: Numbers) -> dict[str, Any]:
-    """Write one version's statistics as Triton does; there is no cache, and no model that answers twice."""
+def describe(live: LiveModel, numbers: Numbers) -> dict[str, Any]:
+    """Write one version's statistics as Triton does; there is no cache, and no model that answers twice.
+
+    `expected_compute`, which Triton does not have, is what was measured of the run time when the version was loaded.
+    """
     return {
-        "name": name,
-        "version": str(version),
+        "name": live.name,
+        "version": str(live.version),
         "last_inference": numbers.last_inference,
         "inference_count": numbers.inference_count,
         "execution_count": numbers.execution_count,
@@ -52,6 +54,7 @@ def describe(name: str, version: int, numbers: Numbers) -> dict[str, Any]:
         "response_stats": {},
         "batch_stats": [{"batch_size": rows, **_compute(compute)} for rows, compute in numbers.batches.items()],
         "memory_usage": [],
+        "expected_compute": [{"batch_size": rows, "ns": round(seconds * 1e9)} for rows, seconds in live.cost.points],
     }
 
 

@@ -75,11 +75,14 @@ def test_the_answer_has_the_fields_of_the_extension_and_no_others(
 
     assert (found["name"], found["version"], found["response_stats"], found["memory_usage"]) == ("double", "1", {}, [])
     assert list(found) == ["name", "version", "last_inference", "inference_count", "execution_count",
-                           "inference_stats", "response_stats", "batch_stats", "memory_usage"]  # fmt: skip
+                           "inference_stats", "response_stats", "batch_stats", "memory_usage",
+                           "expected_compute"]  # fmt: skip
     assert list(found["inference_stats"]) == ["success", "fail", "queue", "compute_input", "compute_infer",
                                               "compute_output", "cache_hit", "cache_miss"]  # fmt: skip
     assert all(set(duration) == {"count", "ns"} for duration in found["inference_stats"].values())
     assert set(found["batch_stats"][0]) == {"batch_size", "compute_input", "compute_infer", "compute_output"}
+    assert found["expected_compute"][0]["batch_size"] == 1
+    assert all(set(point) == {"batch_size", "ns"} and point["ns"] > 0 for point in found["expected_compute"])
     assert found["inference_stats"]["success"]["ns"] >= found["inference_stats"]["compute_infer"]["ns"] > 0
 
 
