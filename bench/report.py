@@ -44,7 +44,7 @@ def write(run: Run, folder: Path, *, command: str, loads: tuple[float, float]) -
     everything = about | {
         "goals": values,
         "notes": run.notes,
-        "open_loops": [asdict(loop) for loop in run.open_loops],
+        "open_loops": [{"who": who} | asdict(loop) for who, loop in run.open_loops],
         "figures": [asdict(figure) for figure in run.figures],
     }
     page.with_suffix(".json").write_text(json.dumps(everything, indent=1) + "\n")
@@ -107,15 +107,17 @@ def _figures(figures: Sequence[Figure]) -> list[str]:
     ]
 
 
-def _open_loops(loops: Sequence[OpenLoop]) -> list[str]:
+def _open_loops(loops: Sequence[tuple[str, OpenLoop]]) -> list[str]:
     return [
-        "| requests/s due | answered | failures | p50 ms | p99 ms | p99.9 ms | the generator's own delay, p99 ms | |",
-        "|--:|--:|--:|--:|--:|--:|--:|---|",
+        "| who | requests/s due | answered | failures | p50 ms | p99 ms | p99.9 ms "
+        "| the generator's own delay, p99 ms | |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|",
         *(
-            f"| {one.rate:,.0f} | {one.answered:,} | {sum(one.failures.values())} | {one.p50_seconds * 1e3:.2f} | "
+            f"| {who} | {one.rate:,.0f} | {one.answered:,} | {sum(one.failures.values())} | "
+            f"{one.p50_seconds * 1e3:.2f} | "
             f"{one.p99_seconds * 1e3:.2f} | {one.p999_seconds * 1e3:.2f} | {one.lateness_p99_seconds * 1e3:.2f} | "
             f"{'' if one.kept_up else 'it did not keep up: the latencies are partly its own'} |"
-            for one in loops
+            for who, one in loops
         ),
     ]
 

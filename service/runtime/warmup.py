@@ -18,8 +18,8 @@ from service.tensors import Array, Arrays, bytes_of
 # At most so long a version is kept from traffic by measuring; the smallest batch is always measured.
 BUDGET_SECONDS = 0.5
 # Each size runs so often, but is not begun anew after so long.
-REPEATS = 5
-SIZE_SECONDS = 0.01
+REPEATS = 3
+SIZE_SECONDS = 0.005
 
 # What a batch costs besides its run, measured under load: a thread is woken, and then waits for Python's lock while the
 # event loop reads other requests. (bench/micro_batcher.py has 60 µs for a loop with nothing else to do.)
