@@ -172,7 +172,7 @@ def _settled(
             return session
         return runner
 
-    settled = parallelism.settle(runner_of, measure, batch_of, choices)
+    settled = parallelism.settle(runner_of, measure, batch_of, choices, elsewhere=settings.instances or 1)
     if settled.cost.points:
         settled.runner.give_memory_back(batch_of(1))
     return settled

@@ -61,6 +61,8 @@ def settle(
     measure: Callable[[Session | BoundSession], CostCurve],
     batch_of: Callable[[int], Arrays],
     choices: Sequence[Parallelism],
+    *,
+    elsewhere: int = 1,
 ) -> Settled:
     """Build a model's session in the way that pays.
 
@@ -68,14 +70,14 @@ def settle(
         build: makes a session, or what pads its batches, whose runs take so many threads.
         measure: warms a session and measures its run times; an empty curve if it cannot.
         batch_of: makes a batch of so many rows.
-        choices: the ways there are, most threads first. On other providers than the CPU the first is taken, with one
-            run at once, unless it is the only one.
+        choices: the ways there are, most threads first.
+        elsewhere: how many runs go on at once on other providers than the CPU, where the processors do not matter.
     """
     widest = build(choices[0].threads)
+    if widest.obtained.first != CPU:
+        return Settled(widest, Parallelism(choices[0].threads, elsewhere), measure(widest))
     if len(choices) == 1:
         return Settled(widest, choices[0], measure(widest))
-    if widest.obtained.first != CPU:
-        return Settled(widest, Parallelism(choices[0].threads, 1), measure(widest))
     narrowest = build(choices[-1].threads)
     cost = measure(narrowest)
     if not cost.points:

@@ -104,14 +104,17 @@ def test_openvino_answers_as_the_cpu_does(store: Path, provider: str) -> None:
     command = [require_openvino(), "serve", "--provider", provider, "--require-provider"]
     options = '{"openvino": {"device_type": "CPU", "num_of_threads": 1}}'
 
-    with running(store, command=command, provider_options=options) as service:
+    with running(store, command=command, provider_options=options, threads=1) as service:
         said, log, answer = properties(service), service.log(), doubled(service)
+        configured = httpx.get(f"{service.url}/v2/models/double/config").json()
         on_openvino = service.metric("ovenbird_model_info", model="double", provider=OPENVINO)
         fell_back = service.metric("ovenbird_provider_fallback", model="double")
 
     assert said == {"provider": OPENVINO, "providers": f"{OPENVINO},{CPU}"}
     assert f"ready: double@1 on {OPENVINO}" in log
     assert (on_openvino, fell_back) == (1, 0)
+    # The processors are shared out on the CPU's own provider alone.
+    assert configured["instance_group"][0]["count"] == 1
     assert answer == [2, 4, 6]
 
 
