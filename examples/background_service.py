@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -111,7 +112,7 @@ def stop(name: str) -> bool:
 
 def _is_ours(pid: int) -> bool:
     """Tell whether the process is there and is a service: the number may belong to another program by now."""
-    return "service.gunicorn_conf" in _command_line(pid)
+    return re.search(r"ovenbird[\0 ]serve\b", _command_line(pid)) is not None
 
 
 def _command_line(pid: int) -> str:

@@ -47,8 +47,10 @@ def test_prometheus_scrapes_exactly_what_was_asked(tmp_path: Path) -> None:
         try:
 
             def query(expression: str) -> float | None:
-                answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": expression}).json()
-                return float(answer["data"]["result"][0]["value"][1]) if answer["data"]["result"] else None
+                answer = httpx.get(f"http://127.0.0.1:{port}/api/v1/query", params={"query": expression})
+                # While Prometheus starts it answers 503, in plain words.
+                found = answer.json()["data"]["result"] if answer.is_success else ()
+                return float(found[0]["value"][1]) if found else None
 
             found = wait_for(
                 lambda: query('ovenbird_requests_total{model="double",version="1"}'), "a scrape", seconds=40
