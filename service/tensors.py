@@ -132,3 +132,8 @@ def rows_of(inputs: Arrays) -> int:
 def bytes_of(inputs: Arrays) -> int:
     """Count the bytes of the arrays; strings by their characters."""
     return sum([sum(map(len, array.ravel())) if array.dtype.hasobject else array.nbytes for array in inputs.values()])
+
+
+def pieces(rows: int, most: int) -> list[slice]:
+    """Cut so many rows into slices of at most `most`."""
+    return [slice(start, min(start + most, rows)) for start in range(0, rows, most)]

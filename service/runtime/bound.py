@@ -20,7 +20,7 @@ import numpy as np
 from service.runtime import onnxruntime_build, padding, providers, turns
 from service.runtime.providers import Obtained
 from service.runtime.session import Session
-from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, TensorSpec, rows_of
+from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, TensorSpec, pieces, rows_of
 
 # onnxruntime's names of the devices that the providers run on whose batches are bound.
 DEVICES: Mapping[str, str] = MappingProxyType({providers.CUDA: "cuda"})
@@ -148,8 +148,7 @@ class BoundSession:
         if rows <= self.sizes[-1]:
             return self._in_thread(lambda: self._run_padded(inputs, rows))
         parts = [
-            self.run({name: array[piece] for name, array in inputs.items()})
-            for piece in padding.pieces(rows, self.sizes)
+            self.run({name: array[piece] for name, array in inputs.items()}) for piece in pieces(rows, self.sizes[-1])
         ]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 

@@ -24,8 +24,3 @@ def fill(buffer: Array, rows: Array) -> None:
     """
     buffer[: len(rows)] = rows
     buffer[len(rows) :] = rows[-1]
-
-
-def pieces(rows: int, sizes: Sequence[int]) -> list[slice]:
-    """Cut so many rows into slices that the largest of the sizes holds."""
-    return [slice(start, min(start + sizes[-1], rows)) for start in range(0, rows, sizes[-1])]

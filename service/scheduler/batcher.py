@@ -26,7 +26,7 @@ import numpy as np
 from service.errors import DeadlineExceeded, InferenceFailed, QueueFull, ServiceError
 from service.scheduler import policy
 from service.scheduler.forecast import Forecast
-from service.tensors import Array, Arrays, bytes_of, rows_of
+from service.tensors import Array, Arrays, bytes_of, pieces, rows_of
 
 Outputs = dict[str, Array]
 Run = Callable[[Arrays], Outputs]
@@ -175,7 +175,7 @@ class Batcher:
             self._enqueue(_Ticket(inputs, rows, size, key, now, deadline, rank, answer), loop)
             return answer
         answers = []
-        for cut in policy.pieces(rows, self.limits.max_batch_size):
+        for cut in pieces(rows, self.limits.max_batch_size):
             piece = {name: array[cut] for name, array in inputs.items()}
             answers.append(loop.create_future())
             count = cut.stop - cut.start

@@ -66,11 +66,6 @@ def plan(queue: Iterable[Waiting], *, now: float, max_batch_size: int) -> Plan:
     return Plan(tuple(chosen), tuple(expired), tuple(abandoned))
 
 
-def pieces(rows: int, max_batch_size: int) -> list[slice]:
-    """Cut a large request into slices of at most `max_batch_size` rows."""
-    return [slice(start, min(start + max_batch_size, rows)) for start in range(0, rows, max_batch_size)]
-
-
 def has_room(*, rows: int, size: int, waiting_rows: int, waiting_bytes: int, max_rows: int, max_bytes: int) -> bool:
     """Tell whether a request may join a queue. Into an empty queue any request may go."""
     if waiting_rows == 0:

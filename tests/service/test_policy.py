@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.scheduler.policy import Plan, has_room, pieces, plan
+from service.scheduler.policy import Plan, has_room, plan
+from service.tensors import pieces
 
 
 @dataclass
