@@ -49,7 +49,7 @@ DType = Literal[
     "float64",
     "string",
 ]
-InputKind = Literal["image", "text", "features", "vector", "tensor"]
+InputKind = Literal["image", "text", "features", "column", "vector", "tensor"]
 OutputKind = Literal["probabilities", "value", "embedding", "reconstruction", "label", "score", "boxes", "tensor"]
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -73,7 +73,11 @@ class ImageFormat(_Part):
 
 
 class InputSpec(_Part):
-    """One input of the graph. `shape` has null for a dynamic dimension; the first is the batch."""
+    """One input of the graph. `shape` has null for a dynamic dimension; the first is the batch.
+
+    An input of kind `column` is one column of a table, by its name: a number (NaN: missing) or a text ("": missing)
+    for each row, shape [null].
+    """
 
     name: NonEmpty
     dtype: DType

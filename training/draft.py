@@ -16,6 +16,7 @@ from model_store import Draft, Golden, Manifest
 from model_store.manifest import GOLDEN_FILE, MODEL_FILE, DatasetFacts, Group, Parity, digest_files
 from training.commit import current_commit
 from training.datasets import Dataset
+from training.datasets.dataset import tensors
 from training.network import Graph
 from training.onnx_session import Session
 
@@ -28,10 +29,10 @@ def write_golden(graph: Graph, dataset: Dataset, folder: Path) -> None:
     rows = dataset.test.take(golden_indices(dataset))
     inputs = graph.sample(rows.inputs)
     Golden(
-        inputs={graph.input.name: inputs},
-        keras={graph.output.name: graph.predict_together(inputs)},
+        inputs=tensors(inputs, [spec.name for spec in graph.inputs]),
+        keras=graph.answer(inputs),
         onnx=Session(folder / MODEL_FILE).run(inputs),
-        truth=rows.targets,
+        truth=None if rows.targets.dtype.hasobject else rows.targets,
     ).write(folder / GOLDEN_FILE)
 
 
@@ -69,8 +70,8 @@ def draft(
             source=dataset.source,
             sizes=dataset.sizes,
         ),
-        inputs=(graph.input,),
-        outputs=(graph.output,),
+        inputs=graph.inputs,
+        outputs=graph.outputs,
         metrics=dict(metrics),
         parity=parity,
         libraries=libraries(),

@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from training.datasets import Dataset
+from training.evidence import Evaluation
 from training.network import Floats, Network
 
 # Far below what float32 can tell from 0, so that the logarithm of a wrong certainty stays finite (Keras's epsilon).
 EPSILON = 1e-7
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What the main graph answered on the held-out rows, and how good that is; the headline metric stands first."""
-
-    answers: Floats
-    metrics: dict[str, float]
-    details: dict[str, Any] = field(default_factory=dict)
-
-
 def evaluate(network: Network, dataset: Dataset) -> Evaluation:
     """Measure the network on the test split."""
+    if network.evaluate is not None:
+        return network.evaluate(dataset)
     answers = network.main.predict(dataset.test.inputs)
+    first = answers[network.main.outputs[0].name].astype(np.float32)
     if network.task == "classification":
         assert dataset.labels is not None
-        return classification(answers, dataset.test.targets.astype(np.int64), dataset.labels)
+        return Evaluation(answers, *classification(first, dataset.test.targets.astype(np.int64), dataset.labels))
     if network.task == "regression":
-        return regression(answers, dataset.test.targets.astype(np.float32))
-    return reconstruction(answers, network.targets(dataset.test).astype(np.float32))
+        return Evaluation(answers, regression(first, dataset.test.targets.astype(np.float32)))
+    return Evaluation(answers, reconstruction(first, network.targets(dataset.test).astype(np.float32)))
 
 
-def classification(answers: Floats, targets: npt.NDArray[np.int64], labels: tuple[str, ...]) -> Evaluation:
+def classification(
+    answers: Floats, targets: npt.NDArray[np.int64], labels: tuple[str, ...]
+) -> tuple[dict[str, float], dict[str, Any]]:
     """Measure probabilities [n, classes] against class indices: accuracy, cross-entropy, and figures per class."""
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -59,10 +55,10 @@ def classification(answers: Floats, targets: npt.NDArray[np.int64], labels: tupl
         for index in classes
     }
     matrix = confusion_matrix(targets, predicted, labels=list(classes))
-    return Evaluation(answers, metrics, {"per_class": per_class, "confusion_matrix": matrix.tolist()})
+    return metrics, {"per_class": per_class, "confusion_matrix": matrix.tolist()}
 
 
-def regression(answers: Floats, targets: Floats) -> Evaluation:
+def regression(answers: Floats, targets: Floats) -> dict[str, float]:
     """Measure values [n, 1] against targets, in the data's own unit; r2 is the share of the variance explained."""
     error = answers[:, 0].astype(np.float64) - targets
     squared = float(np.mean(error**2))
@@ -70,12 +66,11 @@ def regression(answers: Floats, targets: Floats) -> Evaluation:
     variance = float(np.var(targets.astype(np.float64)))
     if variance > 0:
         metrics["r2"] = 1 - squared / variance
-    return Evaluation(answers, metrics)
+    return metrics
 
 
-def reconstruction(answers: Floats, pixels: Floats) -> Evaluation:
+def reconstruction(answers: Floats, pixels: Floats) -> dict[str, float]:
     """Measure reconstructed pixels against the originals, both in 0..1."""
     error = answers.astype(np.float64) - pixels
     squared = float(np.mean(error**2))
-    metrics = {"mean_squared_error": squared, "mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}
-    return Evaluation(answers, metrics)
+    return {"mean_squared_error": squared, "mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}

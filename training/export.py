@@ -1,31 +1,20 @@
-"""Keras → one ONNX file: convert, join with what is written by hand, give canonical names, check, save.
-
-tf2onnx fails silently: it writes operators that do not exist and turns constants into inputs. So nothing it gives
-is taken on trust. Knows neither data sets nor stores.
-"""
+"""A graph → one ONNX file: canonical names, checks, save. Knows neither tf2onnx nor data sets nor stores."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Mapping
-from functools import reduce
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
-from onnx import compose, helper, numpy_helper, version_converter
+from onnx import helper
 
-from training.errors import InvalidGraph, UnconvertedLayers
+from training.datasets.dataset import Array
+from training.errors import InvalidGraph
 from training.network import Graph
 from training.onnx_check import STANDARD_DOMAINS, problems, signature_problems
 from training.onnx_session import Session
-
-if TYPE_CHECKING:
-    import keras
-
-# The newest that tf2onnx writes; what is joined with a text front is lifted to the front's.
-OPSET = 18
 
 
 def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> None:
@@ -35,12 +24,15 @@ def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> None:
         UnconvertedLayers: tf2onnx left operators that ONNX does not have.
         InvalidGraph: the ONNX checker or onnxruntime refuses the file, or its signature is not what was meant.
     """
-    pieces = [*(piece.to_onnx() for piece in graph.before), convert(graph.converted)]
-    model = canonical(reduce(join, pieces), input_name=graph.input.name, output_name=graph.output.name)
-    helper.set_model_props(model, {**properties, "weights_sha256": weights_digest(graph.model)})
+    model = canonical(
+        graph.computation.to_onnx(),
+        inputs=[spec.name for spec in graph.inputs],
+        outputs=[spec.name for spec in graph.outputs],
+    )
+    helper.set_model_props(model, {**properties, "weights_sha256": weights_digest(graph.computation.weights())})
     found = problems(model) or [
-        *signature_problems("input", model.graph.input, [graph.input]),
-        *signature_problems("output", model.graph.output, [graph.output]),
+        *signature_problems("input", model.graph.input, graph.inputs),
+        *signature_problems("output", model.graph.output, graph.outputs),
     ]
     if found:
         raise InvalidGraph(f"the exported graph is wrong: {'; '.join(found)}")
@@ -48,62 +40,14 @@ def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> None:
     Session(path)
 
 
-def convert(model: keras.Model) -> Any:
-    """Convert a Keras model with one input and one output through tf2onnx; raises `UnconvertedLayers`."""
-    import tensorflow as tf
-    import tf2onnx
+def canonical(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """Give stable names, so that equal weights give equal files wherever tf2onnx keeps the order of its nodes.
 
-    # The checks below say what tf2onnx would log, in one line.
-    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
-    (tensor,) = model.inputs
-    signature = [tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name="x0")]
-
-    def call(x0: Any) -> dict[str, Any]:
-        return {"y0": tf.identity(model(x0, training=False), name="y0")}
-
-    function = tf.function(call, input_signature=signature, autograph=False)
-    converted, _ = tf2onnx.convert.from_function(function, signature, opset=OPSET)
-    _constants_become_initializers(converted, function.get_concrete_function())
-    unknown = sorted(
-        {node.op_type for node in converted.graph.node if not node.domain and not onnx.defs.has(node.op_type)}
-    )
-    if unknown:
-        raise UnconvertedLayers(f"tf2onnx cannot convert the operators {', '.join(unknown)}: choose other layers")
-    return converted
-
-
-def _constants_become_initializers(model: Any, function: Any) -> None:
-    """Put captured constants back into the graph, where tf2onnx made inputs of them."""
-    import tensorflow as tf
-
-    captured = {inner.name: outer for outer, inner in function.graph.captures if outer.dtype != tf.resource}
-    for value in [value for value in model.graph.input if value.name not in ("x0", "x0:0")]:
-        if value.name not in captured:
-            raise UnconvertedLayers(f"tf2onnx made an input of the constant {value.name}: choose other layers")
-        model.graph.initializer.append(numpy_helper.from_array(captured[value.name].numpy(), value.name))
-        model.graph.input.remove(value)
-
-
-def join(first: Any, second: Any) -> Any:
-    """Feed the output of one model to the input of another, at the first one's opset."""
-    opset = next(entry.version for entry in first.opset_import if not entry.domain)
-    lifted = version_converter.convert_version(second, opset)
-    lifted.ir_version = first.ir_version
-    prefixed = compose.add_prefix(lifted, prefix="next_")
-    joined = compose.merge_models(first, prefixed, io_map=[(first.graph.output[0].name, prefixed.graph.input[0].name)])
-    # merge_models lists a domain once for each model it came from.
-    opsets = {entry.domain: entry.version for entry in joined.opset_import}
-    del joined.opset_import[:]
-    joined.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(opsets.items()))
-    return joined
-
-
-def canonical(model: Any, *, input_name: str, output_name: str) -> Any:
-    """Give stable names, so that equal weights give equal files wherever tf2onnx keeps the order of its nodes."""
-    (given,), (answer,) = model.graph.input, model.graph.output
-    names = {given.name: input_name, answer.name: output_name}
-    _rename(model.graph, names)
-    for value in (given, answer):
+    Inputs and outputs get the given names, in their order.
+    """
+    values = [*model.graph.input, *model.graph.output]
+    _rename(model.graph, dict(zip([value.name for value in values], [*inputs, *outputs], strict=True)))
+    for value in values:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     model.graph.name, model.doc_string, model.producer_name = "main", "", "ovenbird"
     return model
@@ -140,9 +84,9 @@ def _replace(field: Any, messages: list[Any]) -> None:
     field.extend(copies)
 
 
-def weights_digest(model: keras.Model) -> str:
-    """Hash the weights of a Keras model in their order; hexadecimal."""
+def weights_digest(weights: Iterable[Array]) -> str:
+    """Hash weights in their order; hexadecimal."""
     total = hashlib.sha256()
-    for weight in model.get_weights():
+    for weight in weights:
         total.update(weight.tobytes())
     return total.hexdigest()

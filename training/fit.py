@@ -7,18 +7,26 @@ import sys
 import time
 from dataclasses import dataclass
 
-from training.datasets import Dataset
-from training.datasets.dataset import split
+from training.datasets import Dataset, Rows
+from training.datasets.dataset import Array, split
 from training.errors import FitDiverged, InvalidParameter
-from training.network import Network
+from training.network import History, Network, Stage
 from training.options import LOSSES, FitOptions, Task
+
+METRICS: dict[Task, list[str]] = {
+    "classification": ["accuracy"],
+    "regression": ["mean_absolute_error"],
+    "reconstruction": ["mean_absolute_error"],
+    "detection": [],
+    "clustering": [],
+}
 
 
 @dataclass(frozen=True)
 class Fit:
     """How the fit went: every metric per epoch, and how long it took."""
 
-    history: dict[str, list[float]]
+    history: History
     seconds: float
 
     @property
@@ -33,24 +41,47 @@ def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
     Raises:
         FitDiverged: the loss became NaN or infinite.
     """
+    kept, held = split(dataset.train, options.validation_split, options.seed, stratified=dataset.is_classified)
+    began = time.monotonic()
+    if network.learn is not None:
+        history = network.learn(kept, held, options)
+    else:
+        history = _fit_in_stages(network, kept, held, options)
+    if network.after_fit is not None:
+        network.after_fit(kept, held)
+    return Fit(history=history, seconds=time.monotonic() - began)
+
+
+def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions) -> History:
+    """Let Keras fit one stage after the other; the history goes on through all of them."""
+    whole = Stage(name="fit", epochs=options.epochs, learning_rate=options.learning_rate)
+    learned = network.encode(kept.inputs), network.targets(kept)
+    checked = network.encode(held.inputs), network.targets(held)
+    history: History = {}
+    for stage in network.stages or (whole,):
+        stage.begin()
+        for name, values in _fit_stage(network, stage, learned, checked, options).items():
+            history.setdefault(name, []).extend(values)
+    return history
+
+
+def _fit_stage(
+    network: Network, stage: Stage, learned: tuple[Array, Array], checked: tuple[Array, Array], options: FitOptions
+) -> History:
     import keras
 
-    kept, held = split(
-        dataset.train, options.validation_split, options.seed, stratified=network.task == "classification"
-    )
+    assert network.fitted is not None
     network.fitted.compile(
         optimizer=keras.optimizers.get(
-            {"class_name": options.optimizer, "config": {"learning_rate": options.learning_rate}}
+            {"class_name": options.optimizer, "config": {"learning_rate": stage.learning_rate}}
         ),
-        loss=loss_for(network.task, options.loss),
-        metrics=["accuracy"] if network.task == "classification" else ["mean_absolute_error"],
+        loss=network.loss or loss_for(network.task, options.loss),
+        metrics=METRICS[network.task],
     )
-    began = time.monotonic()
     history = network.fitted.fit(
-        network.encode(kept.inputs),
-        network.targets(kept),
-        validation_data=(network.encode(held.inputs), network.targets(held)),
-        epochs=options.epochs,
+        *learned,
+        validation_data=checked,
+        epochs=stage.epochs,
         batch_size=options.batch_size,
         callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True)],
         verbose=1 if sys.stdout.isatty() else 2,
@@ -58,9 +89,9 @@ def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
     figures = {name: [float(value) for value in values] for name, values in history.history.items()}
     if not all(math.isfinite(value) for value in [*figures["loss"], *figures["val_loss"]]):
         raise FitDiverged(
-            f"the loss became {figures['loss'][-1]:g}: try a smaller learning_rate than {options.learning_rate:g}"
+            f"the loss became {figures['loss'][-1]:g}: try a smaller learning_rate than {stage.learning_rate:g}"
         )
-    return Fit(history=figures, seconds=time.monotonic() - began)
+    return figures
 
 
 def loss_for(task: Task, loss: str) -> str:

@@ -16,7 +16,7 @@ from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset
 from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
 from training.fit import loss_for
-from training.options import FileOptions, FitOptions, Task
+from training.options import LOSSES, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
 
@@ -117,11 +117,12 @@ def prepare(
     opened = open_store(store, may_publish_starters=may_publish_starters)
     check_fits(chosen, source)
     require_packages()
-    dataset = datasets.load(source, file, wants_text="text" in chosen.learns)
+    dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
-    loss_for(chosen.task_for(task), fit.loss)
+    if LOSSES[chosen.task_for(task)]:
+        loss_for(chosen.task_for(task), fit.loss)
     check_validation_split(fit, dataset)
     return Job(
         recipe=chosen,

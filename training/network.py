@@ -1,11 +1,11 @@
-"""What a recipe builds: the Keras model that is fitted, and the graphs that are published from it.
+"""What a recipe builds: what is fitted, and the graphs that are published from it.
 
 The common language of the steps: recipes make a `Network`, and fit, evaluate, export and verify each read from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,51 +15,70 @@ import numpy.typing as npt
 from model_store.manifest import ImageFormat, InputSpec, OutputSpec
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.options import Task
+from training.evidence import Evaluation, Exhibit
+from training.options import FitOptions, Task
 
 if TYPE_CHECKING:
     import keras
 
 Floats = npt.NDArray[np.float32]
+Answers = dict[str, Array]
+History = dict[str, list[float]]
 
-PREDICTION_BATCH = 1024
+ROWS_AT_ONCE = 4096
 
 
-class OnnxPiece(Protocol):
-    """A part of a graph that is written as ONNX by hand: one input, one output."""
+class Computation(Protocol):
+    """How training itself computes a graph, and how it is written as ONNX."""
+
+    def answer(self, inputs: Array) -> Answers:
+        """Answer raw inputs in exactly one batch: output name → array."""
+
+    def predict(self, inputs: Array) -> Answers:
+        """Answer raw inputs in as many batches as suit."""
 
     def to_onnx(self) -> Any:
-        """Make the piece from what it knows now: after the fit, so with fitted weights."""
+        """Write the graph with what it knows now, after the fit: inputs and outputs in the order of their specs."""
+
+    def weights(self) -> list[Array]:
+        """Give all weights, in an order that does not change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """One model to publish: raw inputs in, answers out.
-
-    `model` is Keras's side, from what `encode` makes of raw inputs to the output. The file is `before` (front and
-    recurrent layers written by hand) followed by `converted`, the part of `model` that tf2onnx converts.
-    `sample` makes this graph's raw inputs from a data set's.
-    """
+    """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's."""
 
     suffix: str = ""
-    input: InputSpec
-    output: OutputSpec
-    model: keras.Model
-    converted: keras.Model
-    before: tuple[OnnxPiece, ...] = ()
-    encode: Callable[[Array], Array] = lambda inputs: inputs
+    inputs: tuple[InputSpec, ...]
+    outputs: tuple[OutputSpec, ...]
+    computation: Computation
     sample: Callable[[Array], Array] = lambda inputs: inputs
 
-    def predict(self, inputs: Array) -> Floats:
-        """Let Keras answer any number of raw inputs."""
-        encoded = self.encode(inputs)
-        answers: Floats = self.model.predict(encoded, batch_size=PREDICTION_BATCH, verbose=0)
-        return answers
+    def predict(self, inputs: Array) -> Answers:
+        """Let training's side answer any number of raw inputs, a few thousand at a time."""
+        parts = [
+            self.computation.predict(inputs[start : start + ROWS_AT_ONCE])
+            for start in range(0, len(inputs), ROWS_AT_ONCE)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def predict_together(self, inputs: Array) -> Floats:
-        """Let Keras answer raw inputs in exactly one batch."""
-        answers: Floats = self.model(self.encode(inputs), training=False).numpy()
-        return answers
+    def predict_first(self, inputs: Array) -> Array:
+        """Let training's side answer with the first output alone."""
+        return self.predict(inputs)[self.outputs[0].name]
+
+    def answer(self, inputs: Array) -> Answers:
+        """Let training's side answer raw inputs in exactly one batch."""
+        return self.computation.answer(inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a fit: `begin` comes first (to thaw layers, say), then so many epochs at its own learning rate."""
+
+    name: str
+    epochs: int
+    learning_rate: float
+    begin: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +86,24 @@ class Network:
     """A recipe's model before and after the fit.
 
     `fitted` learns `targets(rows)` from `encode(rows.inputs)`; the first of `graphs` is the one that is evaluated.
+    `loss` stands instead of the option of that name, `stages` instead of one stage by the options. What Keras does
+    not fit, `learn` does: it is given the rows to learn from, those held back and the options. `after_fit` is given
+    the same rows when the weights are found: for thresholds and for models on top of this one. `evaluate` measures
+    the test rows where the task's own figures do not fit or suffice; `exhibits` are shown in the report besides.
     `history_unit` says what the fit's errors are measured in, where that is not the data's own unit.
     """
 
     task: Task
-    fitted: keras.Model
     graphs: tuple[Graph, ...]
+    fitted: keras.Model | None = None
     encode: Callable[[Array], Array] = lambda inputs: inputs
     targets: Callable[[Rows], Array] = lambda rows: rows.targets
+    loss: Any = None
+    stages: tuple[Stage, ...] = ()
+    learn: Callable[[Rows, Rows, FitOptions], History] | None = None
+    after_fit: Callable[[Rows, Rows], None] | None = None
+    evaluate: Callable[[Dataset], Evaluation] | None = None
+    exhibits: Callable[[Dataset, Evaluation], Sequence[Exhibit]] = lambda *_: ()
     history_unit: str = ""
 
     @property
@@ -82,15 +111,14 @@ class Network:
         """The graph that answers the task."""
         return self.graphs[0]
 
-
-def classifier(model: keras.Model, dataset: Dataset) -> Network:
-    """Make the network of a model that gives probabilities for raw pictures or features."""
-    graph = Graph(input=raw_input(dataset), output=probabilities(dataset), model=model, converted=model)
-    return Network(task="classification", fitted=model, graphs=(graph,))
+    @property
+    def parameter_count(self) -> int:
+        """How many numbers the main graph has learned."""
+        return sum(weight.size for weight in self.main.computation.weights())
 
 
 def raw_input(dataset: Dataset) -> InputSpec:
-    """Describe a data set's inputs as a client sends them."""
+    """Describe a data set's inputs as a client sends them, where that is one tensor."""
     if dataset.kind == "text":
         return InputSpec(name="text", dtype="string", shape=(None,), kind="text")
     shape = dataset.train.inputs.shape[1:]

@@ -7,14 +7,14 @@ from typing import Any
 
 import onnxruntime
 
-from training.datasets.dataset import Array
+from training.datasets.dataset import Array, tensors
 from training.errors import InvalidGraph
 
 ERRORS_ONLY = 3
 
 
 class Session:
-    """A model with one input and one output, ready to run; raises `InvalidGraph` if onnxruntime refuses it."""
+    """A model ready to run; raises `InvalidGraph` if onnxruntime refuses it."""
 
     def __init__(self, model: Path | Any) -> None:
         options = onnxruntime.SessionOptions()
@@ -26,8 +26,8 @@ class Session:
             raise InvalidGraph(f"onnxruntime refuses the exported graph: {' '.join(str(error).split())}") from None
 
     def run(self, inputs: Array) -> dict[str, Array]:
-        """Answer one batch: output name → array."""
-        feed = {self._session.get_inputs()[0].name: inputs}
+        """Answer one batch of raw inputs, which may be a table of columns: output name → array."""
+        feed = tensors(inputs, [given.name for given in self._session.get_inputs()])
         names = [output.name for output in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, feed), strict=True))
 

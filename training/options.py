@@ -9,13 +9,16 @@ from training.parameters import Parameters, parameter
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd", "adagrad")
 
-Task = Literal["classification", "regression", "reconstruction"]
+Task = Literal["classification", "regression", "reconstruction", "detection", "clustering"]
 
 # The first loss of a task is what `loss=auto` means.
 LOSSES: dict[Task, tuple[str, ...]] = {
     "classification": ("sparse_categorical_crossentropy",),
     "regression": ("mean_squared_error", "mean_absolute_error", "huber", "log_cosh"),
     "reconstruction": ("mean_squared_error", "mean_absolute_error", "binary_crossentropy"),
+    # These have a loss of their own.
+    "detection": (),
+    "clustering": (),
 }
 _ALL_LOSSES = tuple(dict.fromkeys(loss for losses in LOSSES.values() for loss in losses))
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group
 from training.draft import draft, write_golden
-from training.evaluate import Evaluation, evaluate
+from training.evaluate import evaluate
+from training.evidence import Evaluation
 from training.export import export
 from training.fit import Fit, fit
 from training.job import Job
@@ -39,7 +40,7 @@ def run(job: Job, *, say: Say) -> list[StoredVersion]:
     """Run a job whose data set is loaded; return what was published, the main model first."""
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
     network = build(job)
-    say(f"recipe    {job.recipe.name}: {network.fitted.count_params():,} parameters")
+    say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
     fitted = fit(network, job.dataset, job.fit)
     say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
     compute_in_full_float32()

@@ -10,10 +10,10 @@ import numpy as np
 
 from training import figures
 from training.datasets import Dataset
-from training.evaluate import Evaluation
+from training.evidence import Evaluation
 from training.figures import Mistake
 from training.fit import Fit
-from training.network import Network
+from training.network import Floats, Network
 
 MOST_PICTURES = 24
 MOST_ROWS = 24
@@ -28,14 +28,19 @@ def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, 
     figures.save(figures.learning_curves(fitted.history, network.history_unit), folder / "learning_curves.png")
     facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details}
     if network.task == "classification":
-        facts["mistakes"] = _report_classes(folder, dataset, evaluation)
+        facts["mistakes"] = _report_classes(folder, dataset, evaluation, _main_answers(network, evaluation))
     elif network.task == "regression":
-        scatter = figures.predicted_against_true(evaluation.answers[:, 0], dataset.test.targets.astype(np.float32))
+        scatter = figures.predicted_against_true(
+            _main_answers(network, evaluation)[:, 0], dataset.test.targets.astype(np.float32)
+        )
         figures.save(scatter, folder / "predicted_against_true.png")
-    else:
+    elif network.task == "reconstruction":
         originals = network.targets(dataset.test)[:RECONSTRUCTIONS].astype(np.float32)
-        drawn = figures.reconstructions(originals, evaluation.answers[:RECONSTRUCTIONS])
+        drawn = figures.reconstructions(originals, _main_answers(network, evaluation)[:RECONSTRUCTIONS])
         figures.save(drawn, folder / "reconstructions.png")
+    for exhibit in network.exhibits(dataset, evaluation):
+        if exhibit.figure is not None:
+            figures.save(exhibit.figure, folder / f"{exhibit.name}.png")
     if network.history_unit:
         facts["history_unit"] = network.history_unit
     facts |= {"history": fitted.history, "epochs": fitted.epochs, "seconds": round(fitted.seconds, 1)}
@@ -43,14 +48,18 @@ def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, 
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
 
 
-def _report_classes(folder: Path, dataset: Dataset, evaluation: Evaluation) -> list[dict[str, Any]]:
+def _main_answers(network: Network, evaluation: Evaluation) -> Floats:
+    return evaluation.answers[network.main.outputs[0].name].astype(np.float32)
+
+
+def _report_classes(folder: Path, dataset: Dataset, evaluation: Evaluation, answers: Floats) -> list[dict[str, Any]]:
     """Draw confusion matrix and mistakes; return the mistakes as plain JSON."""
     assert dataset.labels is not None
     figures.save(
         figures.confusion_matrix(evaluation.details["confusion_matrix"], dataset.labels),
         folder / "confusion_matrix.png",
     )
-    mistakes, total = surest_mistakes(dataset, evaluation)
+    mistakes, total = surest_mistakes(dataset, answers)
     inputs = dataset.test.inputs[[mistake.index for mistake in mistakes]]
     rows = len(dataset.test)
     if dataset.kind == "image":
@@ -61,11 +70,11 @@ def _report_classes(folder: Path, dataset: Dataset, evaluation: Evaluation) -> l
     return [_as_json(mistake, dataset) for mistake in mistakes]
 
 
-def surest_mistakes(dataset: Dataset, evaluation: Evaluation) -> tuple[list[Mistake], int]:
+def surest_mistakes(dataset: Dataset, answers: Floats) -> tuple[list[Mistake], int]:
     """Return the mistakes that were made with the most certainty, and how many there are in all."""
     assert dataset.labels is not None
-    predicted = evaluation.answers.argmax(axis=1)
-    confidence = evaluation.answers.max(axis=1)
+    predicted = answers.argmax(axis=1)
+    confidence = answers.max(axis=1)
     wrong = np.flatnonzero(predicted != dataset.test.targets)
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")]
     most = MOST_PICTURES if dataset.kind == "image" else MOST_ROWS

@@ -90,7 +90,7 @@ def cached_dataset() -> Callable[[str], Dataset]:
         if not (cache_folder() / CACHED_FILES[name]).exists():
             complain = pytest.fail if os.environ.get("STRICT") == "1" else pytest.skip
             complain(f"data set {name} absent: no {CACHED_FILES[name]} in {cache_folder()} (see KERAS_HOME)")
-        return datasets.load(name, FileOptions(), wants_text=False)
+        return datasets.load(name, FileOptions())
 
     return load
 

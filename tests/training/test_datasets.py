@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from training import datasets
-from training.datasets import DESCRIPTIONS, Dataset, Rows
+from training.datasets import DESCRIPTIONS, Dataset, Kind, Rows
 from training.datasets.cache import cached
 from training.datasets.dataset import check_usable, classes, digest, held_out, split, texts
 from training.datasets.unpickle import read_object_array
@@ -32,8 +32,8 @@ SHAPES = {
 }
 
 
-def load(name: str | Path, wants_text: bool = False, **options: str) -> Dataset:
-    return datasets.load(str(name), FileOptions(**options), wants_text=wants_text)
+def load(name: str | Path, kinds: tuple[Kind, ...] = (), **options: str) -> Dataset:
+    return datasets.load(str(name), FileOptions(**options), kinds=kinds)
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -255,7 +255,7 @@ def test_texts_and_labels_are_read_with_their_line_breaks(tmp_path: Path, write_
     rows = [[f'line {index},\nand "more"', "a" if index % 2 else "b"] for index in range(20)]
 
     dataset = load(
-        write_csv(tmp_path / "m.csv", ["body", "folder"], rows), wants_text=True, text="body", target="folder"
+        write_csv(tmp_path / "m.csv", ["body", "folder"], rows), kinds=("text",), text="body", target="folder"
     )
 
     assert dataset.labels == ("a", "b")

@@ -179,7 +179,7 @@ class TestKerasAndTheFile:
 
         received = Session(tmp_path / "model.onnx").run_one(rows)
 
-        np.testing.assert_allclose(received, graph.predict_together(rows), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(received, graph.answer(rows)["probabilities"], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.tensorflow

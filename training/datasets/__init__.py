@@ -6,6 +6,7 @@ Keras (but for Keras's downloads).
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
@@ -57,8 +58,8 @@ def is_file(data: str) -> bool:
     return data not in _MODULES and ("/" in data or data.lower().endswith(FILE_SUFFIXES) or Path(data).exists())
 
 
-def load(data: str, options: FileOptions, *, wants_text: bool) -> Dataset:
-    """Load a data set by its name, or a user's file by its path (`wants_text`: read a CSV as texts and labels).
+def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Dataset:
+    """Load a data set by its name, or a user's file by its path, as one of the `kinds` that a recipe takes.
 
     Raises:
         UnknownDataset: there is no such data set and no such file.
@@ -69,17 +70,17 @@ def load(data: str, options: FileOptions, *, wants_text: bool) -> Dataset:
     if data in _MODULES:
         dataset: Dataset = _MODULES[data].load()
     elif is_file(data):
-        dataset = _load_file(Path(data), options, wants_text=wants_text)
+        dataset = _load_file(Path(data), options, kinds)
     else:
         raise UnknownDataset(data, known=_MODULES, hint="; or the path of a .csv or .npz file")
     return check_usable(dataset)
 
 
-def _load_file(path: Path, options: FileOptions, *, wants_text: bool) -> Dataset:
+def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dataset:
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if path.suffix.lower() == ".npz":
         return files.load_pictures(path)
     if path.suffix.lower() == ".csv":
-        return files.load_texts(path, options) if wants_text else files.load_table(path, options)
+        return files.load_texts(path, options) if "text" in kinds else files.load_table(path, options)
     raise UnusableData(f"{path}: expected a .csv or .npz file")

@@ -6,9 +6,9 @@ Knows no recipe, no Keras and no file.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from training.errors import UnusableData
 
 Array = npt.NDArray[np.generic]
-Kind = Literal["image", "features", "text"]
+Kind = Literal["image", "features", "text", "table", "boxes"]
 
 FEWEST_ROWS = 10
 TEST_FRACTION = 0.2
@@ -28,8 +28,10 @@ TEST_SEED = 20_240_229
 class Rows:
     """Inputs with their targets, row by row.
 
-    inputs: uint8 [n, height, width, channels], float32 [n, columns], or object [n] of `str`.
-    targets: int64 [n] class indices, or float32 [n] values in the data's own unit.
+    inputs: uint8 [n, height, width, channels], float32 [n, columns], object [n] of `str`, or, for a table of
+        numbers and texts, a structured array [n] with a field (float32, or object of `str`) for each column.
+    targets: int64 [n] class indices, float32 [n] values in the data's own unit, or, for boxes, object [n] of
+        float32 [objects, 5]: left, top, right, bottom in pixels, and the class index.
     """
 
     inputs: Array
@@ -62,9 +64,23 @@ class Dataset:
     sha256: str
 
     @property
+    def is_classified(self) -> bool:
+        """Whether each row belongs to one class, so that splits can be stratified."""
+        return self.train.targets.dtype.kind == "i"
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Rows per split."""
         return {"train": len(self.train), "test": len(self.test)}
+
+
+def tensors(inputs: Array, names: Sequence[str]) -> dict[str, Array]:
+    """Give raw inputs as a graph takes them: a table's columns each by its name, anything else by the one name."""
+    if inputs.dtype.names is None:
+        (name,) = names
+        return {name: inputs}
+    columns: Any = inputs
+    return {name: np.ascontiguousarray(columns[name]) for name in names}
 
 
 def check_usable(dataset: Dataset) -> Dataset:
@@ -146,5 +162,6 @@ def digest(*arrays: Array) -> str:
     total = hashlib.sha256()
     for array in arrays:
         total.update(f"{array.dtype.str}{array.shape}".encode())
-        total.update("\0".join(map(str, array)).encode() if array.dtype == object else array.tobytes())
+        # Of objects, and of tables that hold some, the words: the bytes are addresses.
+        total.update("\0".join(map(str, array)).encode() if array.dtype.hasobject else array.tobytes())
     return total.hexdigest()

@@ -15,6 +15,7 @@ import numpy as np
 from model_store.manifest import InputSpec, OutputSpec
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
+from training.keras_graph import keras_graph
 from training.network import Graph, Network, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
@@ -64,11 +65,9 @@ def _graphs(autoencoder: object, encoder: object, decoder: object, dataset: Data
     reconstruction = OutputSpec(name="reconstruction", dtype="float32", shape=image.shape, kind="reconstruction")
     code = OutputSpec(name="code", dtype="float32", shape=(None, size), kind="embedding")
     vector = InputSpec(name="code", dtype="float32", shape=(None, size), kind="vector")
-    whole = Graph(input=image, output=reconstruction, model=autoencoder, converted=autoencoder)
-    first = Graph(suffix="-encoder", input=image, output=code, model=encoder, converted=encoder)
-    second = Graph(
-        suffix="-decoder", input=vector, output=reconstruction, model=decoder, converted=decoder, sample=first.predict
-    )
+    whole = keras_graph(autoencoder, image, reconstruction)
+    first = keras_graph(encoder, image, code, suffix="-encoder")
+    second = keras_graph(decoder, vector, reconstruction, suffix="-decoder", sample=first.predict_first)
     return whole, first, second
 
 

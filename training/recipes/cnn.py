@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from training.datasets import Dataset
-from training.network import Network, classifier
+from training.keras_graph import classifier
+from training.network import Network
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe

@@ -16,7 +16,8 @@ import numpy as np
 from model_store.manifest import OutputSpec
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.network import Graph, Network, classifier, raw_input
+from training.keras_graph import classifier, keras_graph
+from training.network import Network, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
@@ -90,7 +91,7 @@ def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
     mean, deviation = (float(figure) for figure in _mean_and_deviation(dataset.train.targets))
     published = keras.Model(inputs, layers.Rescaling(deviation, offset=mean)(standardised))
     output = OutputSpec(name="value", dtype="float32", shape=(None, 1), kind="value")
-    graph = Graph(input=raw_input(dataset), output=output, model=published, converted=published)
+    graph = keras_graph(published, raw_input(dataset), output)
 
     def targets(rows: Rows) -> Array:
         return ((rows.targets.astype(np.float64) - mean) / deviation).astype(np.float32)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.datasets import Dataset
-from training.network import Graph, Network, OnnxPiece, probabilities, raw_input
+from training.keras_graph import OnnxPiece, keras_graph
+from training.network import Network, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
@@ -62,10 +63,10 @@ def build(parameters: TextParameters, dataset: Dataset) -> Network:
     before: tuple[OnnxPiece, ...] = (front,)
     if recurrent_layer is not None:
         before = (front, _onnx_recurrent(embedding, recurrent_layer))
-    graph = Graph(
-        input=raw_input(dataset),
-        output=probabilities(dataset),
-        model=model,
+    graph = keras_graph(
+        model,
+        raw_input(dataset),
+        probabilities(dataset),
         converted=model if recurrent_layer is None else answer,
         before=before,
         encode=front.encode,
