@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
 from model_store import InvalidName, StoredVersion, StoreError
 from training.datasets import DESCRIPTIONS
-from training.errors import TrainingError, WrongUse
+from training.errors import Interrupted, TrainingError, WrongUse
+from training.job import plan
 from training.job import train as run_job
 from training.options import FileOptions, FitOptions
 from training.parameters import Parameters, describe, written
@@ -35,6 +40,10 @@ class _WrongUse(_OneLine):
     exit_code = 2
 
 
+class _Interrupted(_OneLine):
+    exit_code = 130  # as a shell says it of Ctrl-C
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
 @click.option(
@@ -51,6 +60,11 @@ class _WrongUse(_OneLine):
     help="The store's folder; made if it is missing.  [default: ./store]",
 )
 @click.option("--name", metavar="MODEL", help="The model's name.  [default: DATASET-RECIPE]")
+@click.option("--fresh", is_flag=True, help="Start anew, even if the same job was killed half-way.")
+@click.option("--dry-run", is_flag=True, help="Show the layers and the plan; fit and write nothing.")
+@click.option(
+    "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit there, for TensorBoard."
+)
 @click.option("--list", "show_list", is_flag=True, help="Show the recipes with their parameters, and the data sets.")
 def train(
     recipe: str | None,
@@ -58,9 +72,14 @@ def train(
     settings: tuple[str, ...],
     store_location: str,
     name: str | None,
+    fresh: bool,
+    dry_run: bool,
+    tensorboard: Path | None,
     show_list: bool,
 ) -> None:
     """Train a model, prove its ONNX export, and publish it in a store.
+
+    A job that was killed goes on where it stood when the same command is given again.
 
     \b
     Examples:
@@ -70,30 +89,49 @@ def train(
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
+      ovenbird train cnn --dry-run                              layers and plan, nothing is fitted
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b
-    Exit codes: 0 done, 1 the work failed, 2 wrong use.
+    Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
     """
     if show_list:
         click.echo(_listing())
         return
     if recipe is None:
         raise _WrongUse(f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)")
-    try:
+    asked: dict[str, Any] = {"store": store_location, "name": name, "parameters": _pairs(settings)}
+    with _one_line_errors():
+        if dry_run:
+            plan(recipe, data, **asked, say=click.echo)
+            return
         published = run_job(
-            recipe,
-            data,
-            store=store_location,
-            name=name,
-            parameters=_pairs(settings),
-            say=lambda line: click.echo(line),
+            recipe, data, **asked, fresh=fresh, tensorboard=tensorboard, say=click.echo, show=_live_line()
         )
+    click.echo("\n" + _outcome(published, Path(store_location)))
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
     except (WrongUse, InvalidName) as error:
         raise _WrongUse(str(error)) from None
     except (TrainingError, StoreError, OSError) as error:
         raise _Failed(str(error)) from None
-    click.echo("\n" + _outcome(published, Path(store_location)))
+    except MemoryError:
+        raise _Failed("out of memory: the data set does not fit") from None
+    except Interrupted as interrupted:
+        raise _Interrupted(str(interrupted)) from None
+    except KeyboardInterrupt:
+        raise _Interrupted("interrupted; nothing was fitted") from None
+
+
+def _live_line() -> Callable[[str], None] | None:
+    """Keep one line alive where there is a terminal; an empty text removes it."""
+    if not sys.stdout.isatty():
+        return None
+    return lambda text: click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False)
 
 
 def _pairs(settings: Iterable[str]) -> dict[str, str]:

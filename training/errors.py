@@ -13,16 +13,22 @@ TrainingError
 ├── DatasetAltered          the data set's file is not the one that is known
 ├── MissingPackage          a Python package that the job needs is not installed
 ├── FitDiverged             the loss became NaN or infinite
+├── OutOfMemory             the rows of a step, or the network, do not fit into the memory
+├── CheckpointUnwritable    where the fit stands could not be saved: a full disk
+├── CheckpointUnfit         what was saved belongs to another network
 └── ExportRefused           the ONNX file is not what Keras computes: nothing is published
     ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
     ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
     └── ParityBroken        the file's outputs differ from Keras's
+
+Beside it stands Interrupted, a KeyboardInterrupt that says how to go on.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class TrainingError(Exception):
@@ -96,6 +102,34 @@ class MissingPackage(TrainingError):
 
 class FitDiverged(TrainingError):
     """A fit whose loss became NaN or infinite."""
+
+
+class OutOfMemory(TrainingError):
+    """The rows of a step, or the network, do not fit into the memory."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(
+            f"out of memory: try a smaller network, or a smaller batch_size than {batch_size}; nothing was published"
+        )
+
+
+class CheckpointUnwritable(TrainingError):
+    """Where the fit stands could not be saved; what was saved before is still there."""
+
+    def __init__(self, path: Path, error: OSError, *, epochs: int) -> None:
+        then = f"goes on after epoch {epochs}" if epochs else "starts anew"
+        super().__init__(
+            f"cannot write the checkpoint {path}: {error.strerror or error}; "
+            f"make room there: the same command then {then}"
+        )
+
+
+class CheckpointUnfit(TrainingError):
+    """What was saved belongs to another network."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A job that was interrupted; the message says how to go on."""
 
 
 class ExportRefused(TrainingError):

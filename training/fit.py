@@ -1,17 +1,27 @@
-"""Fits a network: a validation split, early stopping, the best weights kept. Knows neither ONNX nor stores."""
+"""Fits a network: validation rows, early stopping, the best weights kept. Knows neither ONNX nor stores.
+
+With a checkpoint, a fit that was killed goes on after the last epoch that it finished, and comes to the same weights
+as one that was not: whatever an epoch depends on is saved, or made from seed and epoch.
+"""
 
 from __future__ import annotations
 
-import math
-import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from training.checkpoint import Checkpoint, FitState, Saved
 from training.datasets import Dataset, Rows
-from training.datasets.dataset import Array, split
-from training.errors import FitDiverged, InvalidParameter
+from training.datasets.dataset import split
+from training.errors import CheckpointUnfit, InvalidParameter
+from training.feeding import balanced_weights, batches, steps_per_epoch
 from training.network import History, Network, Stage
 from training.options import LOSSES, FitOptions, Task
+from training.schedule import optimizer_for
+
+if TYPE_CHECKING:
+    import keras
 
 METRICS: dict[Task, list[str]] = {
     "classification": ["accuracy"],
@@ -20,6 +30,12 @@ METRICS: dict[Task, list[str]] = {
     "detection": [],
     "clustering": [],
 }
+
+Say = Callable[[str], None]
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
 
 
 @dataclass(frozen=True)
@@ -35,63 +51,171 @@ class Fit:
         return len(self.history["loss"])
 
 
-def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
-    """Fit in place, and stop `patience` epochs after the best val_loss, with the weights it had then.
+@dataclass(frozen=True, kw_only=True)
+class Company:
+    """What goes along with a fit: where it saves its state, whom it tells how far it is, further Keras callbacks.
+
+    `say` is told a line per epoch; or `show`, where it is given, the text of one line that stays alive.
+    """
+
+    checkpoint: Checkpoint | None = None
+    say: Say = quiet
+    show: Say | None = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+
+
+def fit(network: Network, dataset: Dataset, options: FitOptions, company: Company | None = None) -> Fit:
+    """Fit in place, and stop `patience` epochs after the best one, with the weights it had then.
 
     Raises:
         FitDiverged: the loss became NaN or infinite.
+        CheckpointUnwritable: the state could not be saved; what was saved before is still there.
+        CheckpointUnfit: what was saved belongs to a network with other weights.
     """
-    kept, held = split(dataset.train, options.validation_split, options.seed, stratified=dataset.is_classified)
+    kept, held = validation(dataset, options)
     began = time.monotonic()
     if network.learn is not None:
         history = network.learn(kept, held, options)
+        fitted = Fit(history=history, seconds=time.monotonic() - began)
     else:
-        history = _fit_in_stages(network, kept, held, options)
+        fitted = _fit_by_keras(network, kept, held, options, company or Company())
     if network.after_fit is not None:
         network.after_fit(kept, held)
-    return Fit(history=history, seconds=time.monotonic() - began)
+    return fitted
 
 
-def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions) -> History:
-    """Let Keras fit one stage after the other; the history goes on through all of them."""
+def validation(dataset: Dataset, options: FitOptions) -> tuple[Rows, Rows]:
+    """Part the training rows into those to learn from and those held back, or take the data set's own."""
+    if dataset.validation is not None:
+        return dataset.train, dataset.validation
+    return split(dataset.train, options.validation_split, options.seed, stratified=dataset.is_classified)
+
+
+def stages_of(network: Network, options: FitOptions) -> tuple[Stage, ...]:
+    """Give the network's stages, or one by the options."""
     whole = Stage(name="fit", epochs=options.epochs, learning_rate=options.learning_rate)
+    return network.stages or (whole,)
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """One fit by Keras, stage after stage: what is learned and checked, how, and where it stands."""
+
+    network: Network
+    options: FitOptions
+    company: Company
+    learned: tuple[Any, Any]
+    rows: int
+    checked: tuple[Any, Any]
+    state: FitState
+
+    def run(self, saved: Saved | None) -> None:
+        """Go through the stages that are not done; the history goes on through all of them."""
+        for number, stage in enumerate(stages_of(self.network, self.options)):
+            stage.begin()
+            if number < self.state.stage:
+                continue
+            if number > self.state.stage:
+                self.state.begin_stage(number)
+                saved = None
+            self._fit_stage(stage, saved)
+
+    def _fit_stage(self, stage: Stage, saved: Saved | None) -> None:
+        """Fit the rest of a stage, and end with the weights of its best epoch."""
+        model = self.network.fitted
+        assert model is not None
+        model.compile(
+            optimizer=optimizer_for(self.options, stage.learning_rate),
+            loss=_loss(self.network, self.options),
+            metrics=METRICS[self.network.task],
+        )
+        if saved:
+            _restore(model, saved)
+        if self.state.epoch < stage.epochs and not self.state.is_over:
+            self._fit_epochs(model, stage)
+        model.set_weights(self.state.best_weights)
+
+    def _fit_epochs(self, model: keras.Model, stage: Stage) -> None:
+        steps = steps_per_epoch(self.rows, self.options.batch_size)
+        model.fit(
+            self._batches(stage),
+            shuffle=False,
+            steps_per_epoch=steps,
+            initial_epoch=self.state.epoch,
+            epochs=stage.epochs,
+            validation_data=self.checked,
+            validation_batch_size=self.options.batch_size,
+            class_weight=balanced_weights(self.learned[1]) if self.options.class_weights == "balanced" else None,
+            callbacks=self._callbacks(stage, steps),
+            verbose=0,
+        )
+
+    def _batches(self, stage: Stage) -> Any:
+        """Order the rows of an epoch by its number over all stages."""
+        first = self.state.epochs
+        last = first - self.state.epoch + stage.epochs
+        return batches(self.learned, self.rows, self.options.batch_size, seed=self.options.seed, first=first, last=last)
+
+    def _callbacks(self, stage: Stage, steps: int) -> list[keras.callbacks.Callback]:
+        """Put the callbacks in order: an epoch is checked, noted, saved, and then told."""
+        from training import callbacks as own
+
+        company, state = self.company, self.state
+        saving = [own.SaveCheckpoint(state, company.checkpoint)] if company.checkpoint else []
+        telling = (
+            own.ShowProgress(stage.epochs, steps, company.show)
+            if company.show
+            else own.TellEpochs(stage.epochs, company.say)
+        )
+        return [
+            own.StopAtDivergence(stage.learning_rate),
+            own.FollowSchedule(state, self.options, stage.learning_rate, stage.epochs),
+            own.KeepBest(state, self.options),
+            *saving,
+            telling,
+            *company.callbacks,
+        ]
+
+
+def _fit_by_keras(network: Network, kept: Rows, held: Rows, options: FitOptions, company: Company) -> Fit:
+    """Fit from the start, or from where the checkpoint stands."""
+    saved = company.checkpoint.load() if company.checkpoint else None
+    state = saved.state if saved else FitState()
+    if saved:
+        company.say(f"resume    after epoch {state.epochs}, from {company.checkpoint}")
+    began = time.monotonic() - state.seconds
     learned = network.encode(kept.inputs), network.targets(kept)
     checked = network.encode(held.inputs), network.targets(held)
-    history: History = {}
-    for stage in network.stages or (whole,):
-        stage.begin()
-        for name, values in _fit_stage(network, stage, learned, checked, options).items():
-            history.setdefault(name, []).extend(values)
-    return history
+    _Fitting(network, options, company, learned, len(kept), checked, state).run(saved)
+    return Fit(history=state.history, seconds=time.monotonic() - began)
 
 
-def _fit_stage(
-    network: Network, stage: Stage, learned: tuple[Array, Array], checked: tuple[Array, Array], options: FitOptions
-) -> History:
-    import keras
+def _restore(model: keras.Model, saved: Saved) -> None:
+    from training.callbacks import restore
 
-    assert network.fitted is not None
-    network.fitted.compile(
-        optimizer=keras.optimizers.get(
-            {"class_name": options.optimizer, "config": {"learning_rate": stage.learning_rate}}
-        ),
-        loss=network.loss or loss_for(network.task, options.loss),
-        metrics=METRICS[network.task],
-    )
-    history = network.fitted.fit(
-        *learned,
-        validation_data=checked,
-        epochs=stage.epochs,
-        batch_size=options.batch_size,
-        callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True)],
-        verbose=1 if sys.stdout.isatty() else 2,
-    )
-    figures = {name: [float(value) for value in values] for name, values in history.history.items()}
-    if not all(math.isfinite(value) for value in [*figures["loss"], *figures["val_loss"]]):
-        raise FitDiverged(
-            f"the loss became {figures['loss'][-1]:g}: try a smaller learning_rate than {stage.learning_rate:g}"
-        )
-    return figures
+    try:
+        restore(model, saved)
+    except ValueError:
+        raise CheckpointUnfit("the checkpoint is of a network with other weights: start anew with --fresh") from None
+
+
+def _loss(network: Network, options: FitOptions) -> Any:
+    if network.loss is not None:
+        return network.loss
+    if options.label_smoothing:
+        return _smoothed_crossentropy(options.label_smoothing)
+    return loss_for(network.task, options.loss)
+
+
+def _smoothed_crossentropy(smoothing: float) -> Callable[[Any, Any], Any]:
+    """Make a cross-entropy of class indices that spreads some certainty (C. Szegedy et al., arXiv:1512.00567)."""
+    from keras import losses, ops
+
+    def smoothed_crossentropy(targets: Any, answers: Any) -> Any:
+        right = ops.one_hot(ops.cast(ops.reshape(targets, (-1,)), "int32"), answers.shape[-1], dtype=answers.dtype)
+        return losses.categorical_crossentropy(right, answers, label_smoothing=smoothing)
+
+    return smoothed_crossentropy
 
 
 def loss_for(task: Task, loss: str) -> str:

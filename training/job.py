@@ -13,10 +13,10 @@ from typing import Any
 from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
+from training.consistency import check_fit
 from training.datasets import DESCRIPTIONS, Dataset
 from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
-from training.fit import loss_for
-from training.options import LOSSES, FileOptions, FitOptions, Task
+from training.options import FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
 
@@ -30,6 +30,7 @@ NEEDED_PACKAGES = {
     "sklearn": ("train", "train-gpu"),
     "matplotlib": ("train", "train-gpu"),
 }
+TENSORBOARD = {"tensorboard": ("train", "train-gpu")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +64,14 @@ def train(
     name: str | None = None,
     parameters: Mapping[str, Any] | None = None,
     may_publish_starters: bool = False,
+    fresh: bool = False,
+    tensorboard: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
+    show: Callable[[str], None] | None = None,
 ) -> list[StoredVersion]:
     """Train a model and publish it, verified, in a store.
+
+    A job that was killed goes on, when it is started again in the same way, after the last epoch that it finished.
 
     Args:
         recipe: a recipe's name: dnn, cnn, autoencoder, text.
@@ -75,7 +81,10 @@ def train(
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit and the file, as they are or as text.
         may_publish_starters: allow the store to be the starter models that ship with Ovenbird.
-        say: is told each step as it begins, in words.
+        fresh: start anew even if an equal job was killed.
+        tensorboard: a folder to log the fit in, for TensorBoard.
+        say: is told each step as it begins, and each epoch, in words.
+        show: is told how far the fit is, a few times a second, for a line that stays alive; epochs are then not said.
 
     Returns:
         the published versions, the main model first.
@@ -84,15 +93,37 @@ def train(
         WrongUse: something that was asked for does not exist or does not fit; nothing was trained.
         DatasetAbsent, DatasetAltered: the data set's file is not here, or is not the known one.
         MissingPackage: a package that the job needs is not installed.
+        FitDiverged: the loss became NaN or infinite.
+        OutOfMemory: the network or its rows do not fit into the memory.
+        CheckpointUnwritable: the disk that the store lies on is full.
         ExportRefused: the file does not compute what Keras computes; nothing was published.
+        Interrupted: Ctrl-C, a `KeyboardInterrupt` that says how to go on.
         StoreError: the store could not be written.
     """
     job = prepare(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
+    if tensorboard is not None:
+        require_packages(TENSORBOARD)
     from training import pipeline
 
-    return pipeline.run(job, say=say)
+    return pipeline.run(job, say=say, show=show, fresh=fresh, tensorboard=tensorboard)
+
+
+def plan(
+    recipe: str,
+    data: str | Path | None = None,
+    *,
+    store: str | Path,
+    name: str | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    say: Callable[[str], None],
+) -> None:
+    """Tell what `train` would do with the same arguments, and raise what it would raise before it trains."""
+    job = prepare(recipe, data, store=store, name=name, parameters=parameters or {})
+    from training import plan as planning
+
+    planning.tell(job, say=say)
 
 
 def prepare(
@@ -121,9 +152,7 @@ def prepare(
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
-    if LOSSES[chosen.task_for(task)]:
-        loss_for(chosen.task_for(task), fit.loss)
-    check_validation_split(fit, dataset)
+    check_fit(fit, chosen.task_for(task), dataset)
     return Job(
         recipe=chosen,
         parameters=own,
@@ -152,15 +181,6 @@ def check_file_options(source: str, given: Mapping[str, Any]) -> None:
     for name in FileOptions().as_json().keys() & given.keys():
         if not is_csv(source):
             raise InvalidParameter(name, given[name], expected=f"a CSV file as data; {source} is none")
-
-
-def check_validation_split(fit: FitOptions, dataset: Dataset) -> None:
-    """Refuse a share that leaves no row to stop early by."""
-    rows = len(dataset.train)
-    if round(rows * fit.validation_split) < 1:
-        raise InvalidParameter(
-            "validation_split", fit.validation_split, expected=f"a share that is at least one of {rows} training rows"
-        )
 
 
 def default_name(source: str, recipe: str) -> str:
@@ -206,11 +226,11 @@ def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     return store
 
 
-def require_packages() -> None:
+def require_packages(needed: Mapping[str, tuple[str, ...]] = NEEDED_PACKAGES) -> None:
     """Raise `MissingPackage` for all packages that are not installed, and say which extras bring them."""
-    missing = [module for module in NEEDED_PACKAGES if importlib.util.find_spec(module) is None]
+    missing = [module for module in needed if importlib.util.find_spec(module) is None]
     if missing:
-        extras = dict.fromkeys(NEEDED_PACKAGES[module] for module in missing)
+        extras = dict.fromkeys(needed[module] for module in missing)
         install = ",".join(choices[0] for choices in extras)
         others = "; or ".join(" or ".join(choices[1:]) + f" instead of {choices[0]}" for choices in extras)
         raise MissingPackage(

@@ -8,6 +8,11 @@ from typing import Literal
 from training.parameters import Parameters, parameter
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd", "adagrad")
+SCHEDULES = ("constant", "cosine", "exponential", "step", "plateau")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+# What may tell the best epoch, and whether more of it is better.
+MONITORS = {"val_loss": False, "val_accuracy": True, "val_mean_absolute_error": False}
 
 Task = Literal["classification", "regression", "reconstruction", "detection", "clustering"]
 
@@ -31,11 +36,34 @@ class FitOptions(Parameters):
     batch_size: int = parameter(32, "rows per step", at_least=1, at_most=65_536)
     optimizer: str = parameter("adam", "how the weights are moved", choices=OPTIMIZERS)
     learning_rate: float = parameter(0.001, "how far they are moved in a step", above=0, at_most=10)
+    momentum: float = parameter(0.0, "sgd, rmsprop: share of the last step that is taken again", at_least=0, below=1)
+    nesterov: bool = parameter(False, "sgd: look ahead along the momentum")
+    weight_decay: float = parameter(0.004, "adamw: share of each weight that is taken away", at_least=0, below=1)
+    clip_norm: float = parameter(0.0, "longest gradient, over all weights together; 0: any", at_least=0)
+    schedule: str = parameter("constant", "how the learning rate changes from epoch to epoch", choices=SCHEDULES)
+    warmup_epochs: int = parameter(0, "epochs in which the learning rate rises to its full size", at_least=0)
+    rate_decay: float = parameter(
+        0.5, "exponential, step, plateau: what the learning rate is multiplied by", above=0, below=1
+    )
+    rate_decay_epochs: int = parameter(
+        5, "exponential, step: … in so many epochs; plateau: … after so many without a better one", at_least=1
+    )
     loss: str = parameter("auto", "what is made small; auto: what fits the task", choices=("auto", *_ALL_LOSSES))
+    label_smoothing: float = parameter(
+        0.0, "classification: share of the certainty that is spread over all classes", at_least=0, below=1
+    )
+    class_weights: str = parameter(
+        "none", "classification: balanced makes every class count alike, rare or not", choices=("none", "balanced")
+    )
     validation_split: float = parameter(
         0.1, "share of the training rows that is held back to stop early", above=0, at_most=0.5
     )
-    patience: int = parameter(3, "epochs without a better val_loss after which the fit stops", at_least=1)
+    monitor: str = parameter("val_loss", "what tells the best epoch", choices=tuple(MONITORS))
+    patience: int = parameter(3, "epochs without a better one after which the fit stops", at_least=1)
+    precision: str = parameter(
+        "float32", "numbers of the fit; what is published computes in float32", choices=PRECISIONS
+    )
+    deterministic: bool = parameter(False, "take slower ways where only they give the same weights each time")
     seed: int = parameter(0, "for weights, shuffling, dropout and the validation split", at_least=0, at_most=2**32 - 1)
 
 

@@ -5,11 +5,12 @@ The one place that knows the seven steps; they do not know each other.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group
@@ -17,13 +18,16 @@ from training.draft import draft, write_golden
 from training.evaluate import evaluate
 from training.evidence import Evaluation
 from training.export import export
-from training.fit import Fit, fit
+from training.fit import Company, Fit, Say, fit, validation
 from training.job import Job
 from training.network import Graph, Network
+from training.precision import check_precision, computing_in, take_over
 from training.report import write_report
+from training.safety import guarded
 from training.verify import verify
 
-Say = Callable[[str], None]
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -36,21 +40,25 @@ class Trained:
     evaluation: Evaluation
 
 
-def run(job: Job, *, say: Say) -> list[StoredVersion]:
-    """Run a job whose data set is loaded; return what was published, the main model first."""
+def run(
+    job: Job, *, say: Say, show: Say | None = None, fresh: bool = False, tensorboard: Path | None = None
+) -> list[StoredVersion]:
+    """Run a job whose data set is loaded; return what was published, the main model first.
+
+    A job that was killed goes on after the last epoch that it finished, unless it shall start `fresh`. `say` is told
+    each step in a line; `show`, if there is one, the text of a line that stays alive during the fit.
+    """
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
-    network = build(job)
-    say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
-    fitted = fit(network, job.dataset, job.fit)
-    say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
-    compute_in_full_float32()
-    evaluation = evaluate(network, job.dataset)
-    say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
-    trained, group = Trained(job, network, fitted, evaluation), group_of(job)
-    with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
-        drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
-        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
-        return job.store.publish(*drafts)
+    with guarded(job, fresh=fresh, say=say) as checkpoint:
+        network = build(job)
+        say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
+        company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job))
+        network, fitted = learn(job, network, company)
+        say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
+        compute_in_full_float32()
+        evaluation = evaluate(network, job.dataset)
+        say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
+        return publish(Trained(job, network, fitted, evaluation), say)
 
 
 def build(job: Job) -> Network:
@@ -59,7 +67,42 @@ def build(job: Job) -> Network:
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(job.fit.seed)
-    return job.recipe.build(job.parameters, job.dataset)
+    with computing_in(job.fit.precision):
+        return job.recipe.build(job.parameters, job.dataset)
+
+
+def learn(job: Job, network: Network, company: Company) -> tuple[Network, Fit]:
+    """Fit the network; return what is published of it, which computes in float32."""
+    if job.fit.deterministic:
+        compute_the_same_each_time()
+    if job.fit.precision == "float32":
+        return network, fit(network, job.dataset, job.fit, company)
+    check_precision(job.fit.precision, network)
+    fitted = fit(dataclasses.replace(network, after_fit=None), job.dataset, job.fit, company)
+    exact = dataclasses.replace(job, fit=dataclasses.replace(job.fit, precision="float32"))
+    published = take_over(build(exact), network)
+    if published.after_fit is not None:
+        published.after_fit(*validation(job.dataset, job.fit))
+    return published, fitted
+
+
+def logging_to(folder: Path | None, job: Job) -> list[keras.callbacks.Callback]:
+    """Log the fit for TensorBoard, in a folder of the model's name."""
+    if folder is None:
+        return []
+    import keras
+
+    return [keras.callbacks.TensorBoard(folder / job.name, write_graph=False)]
+
+
+def publish(trained: Trained, say: Say) -> list[StoredVersion]:
+    """Export and verify every graph, then publish them together."""
+    job, network = trained.job, trained.network
+    group = group_of(job)
+    with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
+        drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
+        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
+        return job.store.publish(*drafts)
 
 
 def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
@@ -107,3 +150,10 @@ def compute_in_full_float32() -> None:
     import tensorflow as tf
 
     tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def compute_the_same_each_time() -> None:
+    """Let TensorFlow take ways whose sums have one order; where it knows none, it refuses the layer."""
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()

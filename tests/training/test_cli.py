@@ -106,7 +106,7 @@ def test_help_teaches_by_example(command) -> None:
     output = command("--help").stdout
 
     assert "ovenbird train dnn --data houses.csv --set target=price" in output
-    assert "Exit codes: 0 done, 1 the work failed, 2 wrong use." in output
+    assert "Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted." in output
 
 
 def run_python(code: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -50,13 +50,15 @@ class Dataset:
     """A loaded data set.
 
     `labels` names the classes (None: regression), `columns` the features (None: pictures and texts); `sha256` is
-    that of the file it came from, or of its content where it has no file of its own.
+    that of the file it came from, or of its content where it has no file of its own. `validation` is given where
+    the source has such a split; else a fit holds back some of the training rows.
     """
 
     name: str
     kind: Kind
     train: Rows
     test: Rows
+    validation: Rows | None = None
     labels: tuple[str, ...] | None
     columns: tuple[str, ...] | None = None
     license: str
@@ -71,7 +73,13 @@ class Dataset:
     @property
     def sizes(self) -> dict[str, int]:
         """Rows per split."""
-        return {"train": len(self.train), "test": len(self.test)}
+        return {part: len(rows) for part, rows in self.splits.items()}
+
+    @property
+    def splits(self) -> dict[str, Rows]:
+        """The splits that the source has."""
+        validation = {} if self.validation is None else {"validation": self.validation}
+        return {"train": self.train, **validation, "test": self.test}
 
 
 def tensors(inputs: Array, names: Sequence[str]) -> dict[str, Array]:

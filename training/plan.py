@@ -1,0 +1,63 @@
+"""What a job would do, in words: its layers and its numbers. Builds the network, fits and writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from training.feeding import steps_per_epoch
+from training.fit import loss_for, stages_of, validation
+from training.job import Job
+from training.network import Network
+from training.options import LOSSES, FitOptions
+from training.schedule import OWN_OPTIONS
+
+SUMMARY_WIDTH = 100
+
+
+def tell(job: Job, *, say: Callable[[str], None]) -> None:
+    """Build the job's network, and tell it and the plan for it."""
+    from training.pipeline import build
+
+    network = build(job)
+    if network.fitted is not None:
+        network.fitted.summary(line_length=SUMMARY_WIDTH, print_fn=lambda line: say(line))
+    for name, fact in facts(job, network).items():
+        say(f"{name:10} {fact}")
+
+
+def facts(job: Job, network: Network) -> dict[str, str]:
+    """List the plan: fact by name."""
+    kept, held = validation(job.dataset, job.fit)
+    steps = steps_per_epoch(len(kept), job.fit.batch_size)
+    fitted = {
+        "fit": f"at most {sum(stage.epochs for stage in stages_of(network, job.fit))} epochs of {steps} steps "
+        f"of {job.fit.batch_size} rows, in {job.fit.precision}",
+        "optimizer": _optimizer(job.fit),
+        "schedule": _schedule(job.fit),
+        "loss": _loss(network, job.fit),
+        "stop": f"{job.fit.patience} epochs after the best {job.fit.monitor}",
+    }
+    return {
+        "data set": f"{job.dataset.name}: {len(kept)} rows to learn from, {len(held)} to validate, "
+        f"{len(job.dataset.test)} to test",
+        "recipe": f"{job.recipe.name}: {network.parameter_count:,} parameters",
+        **({"fit": "by the recipe's own way"} if network.learn is not None else fitted),
+        "publish": f"{', '.join(job.models)} → {job.store.root}",
+    }
+
+
+def _optimizer(options: FitOptions) -> str:
+    own = [f"{name} {getattr(options, name):g}" for name in OWN_OPTIONS.get(options.optimizer, ())]
+    clipped = [f"gradients clipped at a norm of {options.clip_norm:g}"] if options.clip_norm else []
+    return ", ".join([options.optimizer, f"learning rate {options.learning_rate:g}", *own, *clipped])
+
+
+def _schedule(options: FitOptions) -> str:
+    warmup = f", after {options.warmup_epochs} epochs of warm-up" if options.warmup_epochs else ""
+    return options.schedule + warmup
+
+
+def _loss(network: Network, options: FitOptions) -> str:
+    if network.loss is not None or not LOSSES[network.task]:
+        return "the recipe's own"
+    return loss_for(network.task, options.loss)
