@@ -12,7 +12,7 @@ from model_store import InvalidName, StoredVersion, StoreError
 from training.datasets import DESCRIPTIONS
 from training.errors import TrainingError, WrongUse
 from training.job import train as run_job
-from training.options import FileOptions, FitOptions
+from training.options import ExportOptions, FileOptions, FitOptions
 from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
@@ -51,6 +51,7 @@ class _WrongUse(_OneLine):
     help="The store's folder; made if it is missing.  [default: ./store]",
 )
 @click.option("--name", metavar="MODEL", help="The model's name.  [default: DATASET-RECIPE]")
+@click.option("--quantize", type=click.Choice(["none", "int8"]), help="Publish in int8, if it stays as good.")
 @click.option("--list", "show_list", is_flag=True, help="Show the recipes with their parameters, and the data sets.")
 def train(
     recipe: str | None,
@@ -58,6 +59,7 @@ def train(
     settings: tuple[str, ...],
     store_location: str,
     name: str | None,
+    quantize: str | None,
     show_list: bool,
 ) -> None:
     """Train a model, prove its ONNX export, and publish it in a store.
@@ -70,6 +72,7 @@ def train(
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
+      ovenbird train cnn --quantize int8                        a smaller file, if it stays as good
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b
@@ -86,7 +89,7 @@ def train(
             data,
             store=store_location,
             name=name,
-            parameters=_pairs(settings),
+            parameters=_pairs(settings) | ({"quantize": quantize} if quantize else {}),
             say=lambda line: click.echo(line),
         )
     except (WrongUse, InvalidName) as error:
@@ -126,8 +129,9 @@ def _listing() -> str:
     parts = [_recipe(recipe) for recipe in RECIPES.values()]
     fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
     file = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
+    export = _parameters("Every recipe: what becomes of the exported file", ExportOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
-    return "\n\n".join([*parts, fit, file, "\n".join(sets)])
+    return "\n\n".join([*parts, fit, file, export, "\n".join(sets)])
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -16,7 +16,8 @@ TrainingError
 └── ExportRefused           the ONNX file is not what Keras computes: nothing is published
     ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
     ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
-    └── ParityBroken        the file's outputs differ from Keras's
+    ├── ParityBroken        the file's outputs differ from Keras's
+    └── QuantizationRefused int8 would cost more quality than is allowed
 """
 
 from __future__ import annotations
@@ -112,3 +113,7 @@ class InvalidGraph(ExportRefused):
 
 class ParityBroken(ExportRefused):
     """The file's outputs differ from Keras's."""
+
+
+class QuantizationRefused(ExportRefused):
+    """An int8 file that is worse than is allowed, or no different from float32."""
