@@ -29,6 +29,7 @@ from model_store.errors import InvalidManifest
 MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 MANIFEST_FILE = "manifest.json"
+REPORT_FILE = "report/report.html"
 # A publisher that cannot rename writes this file first and removes it last: readers skip the folder meanwhile.
 PUBLISHING_MARK = ".publishing"
 

@@ -144,13 +144,8 @@ def reliability(bins: Sequence[dict[str, Any]]) -> Figure:
         alpha=0.35,
         edgecolor=TRAINING,
     )
-    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":", label="as certain as right")
-    middle = [entry["certainty"] for entry in bins]
-    axes.plot(
-        middle, [entry["accuracy"] for entry in bins], color=VALIDATION, marker="o", markersize=4, label="measured"
-    )
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
     axes.set(xlabel="certainty", ylabel="share that is right", title="calibration", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend(frameon=False, loc="upper left")
     _plain(axes)
     return figure
 

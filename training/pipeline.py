@@ -123,7 +123,7 @@ def report(
         sizes={entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()},
         dataset=dataset_facts(job.dataset),
     )
-    write_page(folder / "report", evidence, file)
+    write_page(folder, evidence, file)
 
 
 def origin(quantized: Quantized | None) -> dict[str, Any]:

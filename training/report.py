@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from model_store.manifest import REPORT_FILE
 from model_store.predictions import PREDICTIONS_FILE
 from training import figures, report_page
 from training.datasets import Dataset
@@ -65,8 +66,8 @@ def write_report(
     return Evidence(facts, tuple(_task_charts(network, dataset, evaluation)), cards, exhibits)
 
 
-def write_page(folder: Path, evidence: Evidence, file: FileFacts, *, about_data: Sequence[Exhibit] = ()) -> None:
-    """Write report.html; `about_data` is shown with the data set's facts."""
+def write_page(version: Path, evidence: Evidence, file: FileFacts, *, about_data: Sequence[Exhibit] = ()) -> None:
+    """Write a version's report.html; `about_data` is shown with the data set's facts."""
     page = Page(
         file=file,
         facts=evidence.facts,
@@ -75,7 +76,7 @@ def write_page(folder: Path, evidence: Evidence, file: FileFacts, *, about_data:
         exhibits=evidence.exhibits,
         data_exhibits=about_data,
     )
-    (folder / "report.html").write_text(report_page.render(page), encoding="utf-8")
+    (version / REPORT_FILE).write_text(report_page.render(page), encoding="utf-8")
 
 
 def _draw_task(folder: Path, network: Network, dataset: Dataset, evaluation: Evaluation) -> list[Mistake]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ from training.evidence import Exhibit
 # A larger matrix is no longer read cell by cell; the list of confusions says what it would.
 MOST_MATRIX_CLASSES = 50
 MOST_CONFUSIONS = 20
+# From here on a number's fraction says nothing more.
+WHOLE_FROM = 10_000
 # Up to this side a picture is kept pixel by pixel; a larger one becomes a small photograph.
 SMALL_PICTURE, THUMBNAIL = 64, 128
 
@@ -125,7 +128,8 @@ def number(value: Any) -> Any:
     """Write numbers as the whole report does: four digits that count, whole ones with thousands apart."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    is_whole = isinstance(value, int) or abs(value) >= WHOLE_FROM
+    return f"{value:,.0f}" if is_whole and math.isfinite(value) else f"{value:.4g}"
 
 
 def chart(figure: Figure, name: str, description: str) -> Chart:
@@ -160,7 +164,10 @@ def quality_charts(facts: Mapping[str, Any], prefix: str = "quality") -> list[Ch
             figure = figures.curve(curves[key], title=title, across=across, up=up)
             charts.append(chart(figure, f"{prefix}-{key}", words))
     if calibration:
-        words = f"calibration: expected calibration error {calibration['expected_calibration_error']:.4g}"
+        words = (
+            f"calibration: expected calibration error {calibration['expected_calibration_error']:.4g}; bars above the "
+            "dotted line are right more often than they are certain"
+        )
         charts.append(chart(figures.reliability(calibration["bins"]), f"{prefix}-calibration", words))
     return charts
 
