@@ -6,6 +6,7 @@ StoreError
 ├── UnknownVersion      the model has no such version
 ├── InvalidManifest     manifest.json is missing, is not JSON, or breaks the schema
 ├── InvalidGolden       golden.npz is missing or unreadable
+├── InvalidPredictions  predictions.npz is missing or unreadable
 ├── InvalidServing      serving.json or labels.json breaks its schema
 ├── CorruptVersion      a file is missing or its sha256 differs from the manifest
 ├── IncompleteDraft     what was handed to publish is not a whole model
@@ -60,6 +61,10 @@ class InvalidServing(StoreError):
 
 class InvalidGolden(StoreError):
     """A golden file that is missing or cannot be read."""
+
+
+class InvalidPredictions(StoreError):
+    """A file of predictions that is missing or cannot be read."""
 
 
 class CorruptVersion(StoreError):

@@ -34,6 +34,7 @@ def store() -> None:
       ovenbird store rollback mnist-cnn                serve the version before
       ovenbird store label mnist-cnn@3 stable          give a version a name
       ovenbird store policy mnist-cnn latest:2         serve more than the newest version
+      ovenbird store compare mnist-dnn mnist-cnn       two versions side by side, and whether they really differ
       ovenbird store index                             what a running service serves
     """
 

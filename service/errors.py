@@ -13,7 +13,8 @@ ServiceError
 ├── NotFound               no such model, version or page
 │   ├── UnknownModel
 │   ├── UnknownVersion
-│   └── UnknownLabel
+│   ├── UnknownLabel
+│   └── NoReport               a version that was published without a page about it
 ├── Unsupported            a part of the protocol that is not there
 ├── NotReady               the model exists but does not serve
 ├── QueueFull              too much is waiting already
@@ -107,6 +108,15 @@ class UnknownLabel(NotFound):
 
     def __init__(self, model: str, label: str, *, known: Iterable[str]) -> None:
         super().__init__(f"model {model!r} has no label {label!r}; it has: {', '.join(sorted(known)) or 'none'}")
+
+
+class NoReport(NotFound):
+    """A version that was published without a page about it."""
+
+    def __init__(self, model: str, version: int) -> None:
+        super().__init__(
+            f"model {model!r} version {version} has no report; `ovenbird train` publishes one with a model"
+        )
 
 
 class Unsupported(ServiceError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from model_store import Manifest, Serving, StoredVersion, StoreError
+from model_store.manifest import REPORT_FILE
 from service.errors import BadRequest, ModelRefused, ServiceError
 from service.runtime import bare, bound, memory, parallelism, replay, warmup
 from service.runtime.bare import BareDescription
@@ -53,6 +54,11 @@ class LiveModel:
     def provider(self) -> str:
         """The execution provider that it really runs on."""
         return self.obtained.first
+
+    @property
+    def has_report(self) -> bool:
+        """Whether a page about it was published with it."""
+        return isinstance(self.description, Manifest) and REPORT_FILE in self.description.files
 
     @cached_property
     def labels(self) -> dict[str, tuple[str, ...]]:

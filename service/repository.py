@@ -15,9 +15,10 @@ from functools import partial
 from typing import Literal, TypeVar
 
 from model_store import Store, StoredVersion, StoreError
+from model_store.manifest import REPORT_FILE
 from model_store.serving import Selection, VersionPolicy
 from service import live_model
-from service.errors import ControlRefused, ModelRefused, NotReady, UnknownLabel, UnknownModel, UnknownVersion
+from service.errors import ControlRefused, ModelRefused, NoReport, NotReady, UnknownLabel, UnknownModel, UnknownVersion
 from service.fingerprints import fingerprint
 from service.live_model import LiveModel
 from service.served import Served
@@ -117,6 +118,20 @@ class Repository:
         if label not in served.labels:
             raise UnknownLabel(name, label, known=served.labels)
         return served.versions[served.labels[label]]
+
+    def report(self, name: str, version: str | None = None) -> bytes:
+        """Read the page about a version that serves; HTML. Blocks for as long as the disk does.
+
+        Raises:
+            NoReport: none was published with it. Also what `get` raises.
+        """
+        live = self.get(name, version)
+        if not live.has_report:
+            raise NoReport(live.name, live.version)
+        try:
+            return self._store.root.joinpath(live.name, str(live.version), REPORT_FILE).read_bytes()
+        except OSError:
+            raise NoReport(live.name, live.version) from None
 
     def _raise_if_not_ready(self, name: str, version: str | None, *, but_for: Served | None) -> None:
         if but_for is not None and version is None:

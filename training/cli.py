@@ -17,7 +17,7 @@ from training.datasets import DESCRIPTIONS
 from training.errors import Interrupted, TrainingError, WrongUse
 from training.job import plan
 from training.job import train as run_job
-from training.options import FileOptions, FitOptions
+from training.options import ExportOptions, FileOptions, FitOptions
 from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
@@ -65,6 +65,7 @@ class _Interrupted(_OneLine):
 @click.option(
     "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit there, for TensorBoard."
 )
+@click.option("--quantize", type=click.Choice(["none", "int8"]), help="Publish in int8, if it stays as good.")
 @click.option("--list", "show_list", is_flag=True, help="Show the recipes with their parameters, and the data sets.")
 def train(
     recipe: str | None,
@@ -75,6 +76,7 @@ def train(
     fresh: bool,
     dry_run: bool,
     tensorboard: Path | None,
+    quantize: str | None,
     show_list: bool,
 ) -> None:
     """Train a model, prove its ONNX export, and publish it in a store.
@@ -90,6 +92,7 @@ def train(
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
       ovenbird train cnn --dry-run                              layers and plan, nothing is fitted
+      ovenbird train cnn --quantize int8                        a smaller file, if it stays as good
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b
@@ -100,7 +103,8 @@ def train(
         return
     if recipe is None:
         raise _WrongUse(f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)")
-    asked: dict[str, Any] = {"store": store_location, "name": name, "parameters": _pairs(settings)}
+    quantization = {"quantize": quantize} if quantize else {}
+    asked: dict[str, Any] = {"store": store_location, "name": name, "parameters": _pairs(settings) | quantization}
     with _one_line_errors():
         if dry_run:
             plan(recipe, data, **asked, say=click.echo)
@@ -164,8 +168,9 @@ def _listing() -> str:
     parts = [_recipe(recipe) for recipe in RECIPES.values()]
     fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
     file = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
+    export = _parameters("Every recipe: what becomes of the exported file", ExportOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
-    return "\n\n".join([*parts, fit, file, "\n".join(sets)])
+    return "\n\n".join([*parts, fit, file, export, "\n".join(sets)])
 
 
 def _recipe(recipe: Recipe) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from model_store import Draft, Golden, Manifest
 from model_store.manifest import GOLDEN_FILE, MODEL_FILE, DatasetFacts, Group, Parity, digest_files
-from training.commit import current_commit
 from training.datasets import Dataset
 from training.datasets.dataset import tensors
 from training.network import Graph
@@ -56,20 +55,16 @@ def draft(
     metrics: Mapping[str, float],
     parity: Parity,
     group: Group | None,
+    created: datetime,
+    extra: Mapping[str, Any],
 ) -> Draft:
     """Write the manifest's facts over what lies in the folder."""
     manifest = Manifest.from_facts(
-        created=datetime.now(UTC),
+        created=created,
         recipe=recipe,
         parameters=dict(parameters),
         seed=parameters["seed"],
-        dataset=DatasetFacts(
-            name=dataset.name,
-            sha256=dataset.sha256,
-            license=dataset.license,
-            source=dataset.source,
-            sizes=dataset.sizes,
-        ),
+        dataset=dataset_facts(dataset),
         inputs=graph.inputs,
         outputs=graph.outputs,
         metrics=dict(metrics),
@@ -77,9 +72,20 @@ def draft(
         libraries=libraries(),
         files=digest_files(folder),
         group=group,
-        extra={"commit": commit} if (commit := current_commit()) else {},
+        extra=dict(extra),
     )
     return Draft(model, folder, manifest)
+
+
+def dataset_facts(dataset: Dataset) -> DatasetFacts:
+    """Say what is learned from, and under which licence."""
+    return DatasetFacts(
+        name=dataset.name,
+        sha256=dataset.sha256,
+        license=dataset.license,
+        source=dataset.source,
+        sizes=dataset.sizes,
+    )
 
 
 def libraries() -> dict[str, str]:

@@ -19,7 +19,8 @@ TrainingError
 └── ExportRefused           the ONNX file is not what Keras computes: nothing is published
     ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
     ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
-    └── ParityBroken        the file's outputs differ from Keras's
+    ├── ParityBroken        the file's outputs differ from Keras's
+    └── QuantizationRefused int8 would cost more quality than is allowed
 
 Beside it stands Interrupted, a KeyboardInterrupt that says how to go on.
 """
@@ -146,3 +147,7 @@ class InvalidGraph(ExportRefused):
 
 class ParityBroken(ExportRefused):
     """The file's outputs differ from Keras's."""
+
+
+class QuantizationRefused(ExportRefused):
+    """An int8 file that is worse than is allowed, or no different from float32."""

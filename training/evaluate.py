@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training import measures
 from training.datasets import Dataset
 from training.evidence import Evaluation
 from training.network import Floats, Network
 
 # Far below what float32 can tell from 0, so that the logarithm of a wrong certainty stays finite (Keras's epsilon).
 EPSILON = 1e-7
+# Up to so many classes the five most probable ones say little.
+FEW_CLASSES = 10
 
 
 def evaluate(network: Network, dataset: Dataset) -> Evaluation:
@@ -25,14 +28,19 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
         assert dataset.labels is not None
         return Evaluation(answers, *classification(first, dataset.test.targets.astype(np.int64), dataset.labels))
     if network.task == "regression":
-        return Evaluation(answers, regression(first, dataset.test.targets.astype(np.float32)))
-    return Evaluation(answers, reconstruction(first, network.targets(dataset.test).astype(np.float32)))
+        targets = dataset.test.targets.astype(np.float32)
+        return Evaluation(answers, regression(first, targets), regression_details(first, targets))
+    pixels = network.targets(dataset.test).astype(np.float32)
+    return Evaluation(answers, reconstruction(first, pixels), reconstruction_details(first, pixels))
 
 
 def classification(
     answers: Floats, targets: npt.NDArray[np.int64], labels: tuple[str, ...]
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Measure probabilities [n, classes] against class indices: accuracy, cross-entropy, and figures per class."""
+    """Measure probabilities [n, classes] against class indices: accuracy, cross-entropy, and figures per class.
+
+    Of more than ten classes also how often the true one is among the five most probable.
+    """
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
     predicted, classes = answers.argmax(axis=1), range(len(labels))
@@ -45,6 +53,8 @@ def classification(
         "loss": float(-np.log(certainty).mean()),
         "macro_f1": float(np.mean(f1)),
     }
+    if len(labels) > FEW_CLASSES:
+        metrics[f"top_{measures.TOP_K}_accuracy"] = measures.top_k_accuracy(answers, targets)
     per_class = {
         labels[index]: {
             "precision": float(precision[index]),
@@ -55,7 +65,13 @@ def classification(
         for index in classes
     }
     matrix = confusion_matrix(targets, predicted, labels=list(classes))
-    return metrics, {"per_class": per_class, "confusion_matrix": matrix.tolist()}
+    return metrics, {
+        "intervals": {"accuracy": measures.wilson_interval(int(np.trace(matrix)), len(targets))},
+        "per_class": per_class,
+        "confusion_matrix": matrix.tolist(),
+        "calibration": measures.calibration(answers, targets),
+        "curves": measures.curves(answers, targets, labels),
+    }
 
 
 def regression(answers: Floats, targets: Floats) -> dict[str, float]:
@@ -69,8 +85,28 @@ def regression(answers: Floats, targets: Floats) -> dict[str, float]:
     return metrics
 
 
+def regression_details(answers: Floats, targets: Floats) -> dict[str, Any]:
+    """Say how far the mean absolute error can be trusted, and how the errors of values [n, 1] are spread."""
+    errors = np.abs(answers[:, 0].astype(np.float64) - targets)
+    return {
+        "intervals": {"mean_absolute_error": measures.bootstrap_interval(errors)},
+        "residuals": measures.residuals(answers[:, 0], targets),
+    }
+
+
 def reconstruction(answers: Floats, pixels: Floats) -> dict[str, float]:
     """Measure reconstructed pixels against the originals, both in 0..1."""
     error = answers.astype(np.float64) - pixels
     squared = float(np.mean(error**2))
     return {"mean_squared_error": squared, "mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}
+
+
+def reconstruction_details(answers: Floats, pixels: Floats) -> dict[str, Any]:
+    """Say how far the mean squared error can be trusted."""
+    return {"intervals": {"mean_squared_error": measures.bootstrap_interval(squared_errors(answers, pixels))}}
+
+
+def squared_errors(answers: Floats, pixels: Floats) -> npt.NDArray[np.float64]:
+    """Give each row's mean squared error."""
+    error = (answers.astype(np.float64) - pixels) ** 2
+    return np.asarray(error.reshape(len(error), -1).mean(axis=1))

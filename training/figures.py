@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib import font_manager
@@ -22,12 +24,22 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.floating[Any]]
 
-TRAINING, VALIDATION, QUIET = "#1f5a8a", "#d9772b", "#777777"
+TRAINING, VALIDATION, QUIET, GRID = "#1f5a8a", "#d9772b", "#777777", "#e5e5e5"
+# In a page, charts take the page's own colours: these are its names for them.
+PAGE_COLOURS = {
+    "#000000": "currentColor",
+    TRAINING: "var(--first)",
+    VALIDATION: "var(--second)",
+    QUIET: "var(--quiet)",
+    GRID: "var(--grid)",
+}
+CHART_SIZE = (4.4, 3.2)
 DOTS_PER_INCH = 90
 COLOURS = 128
 # Counts in the cells are readable up to so many classes.
 MOST_COUNTED_CLASSES = 12
 GALLERY_COLUMNS = 8
+MOST_DRAWN_POINTS = 500
 
 
 @dataclass(frozen=True)
@@ -49,21 +61,103 @@ def save(figure: Figure, path: Path) -> None:
     image.save(path, optimize=True)
 
 
+def svg(figure: Figure, name: str, *, themed: bool = True) -> str:
+    """Write a figure as SVG that can stand in an HTML page: no prolog, no reference to elsewhere, ids of its own.
+
+    Args:
+        figure: what to write.
+        name: begins every id, so that two figures of one page never share one.
+        themed: let it take the page's colours; not for figures whose colours stand beside those of a picture.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=themed, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:xlink)?="[^"]*"', "", text).replace("xlink:href=", "href=")
+    text = re.sub(r'(id="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    if themed:
+        for fixed, themed_colour in PAGE_COLOURS.items():
+            text = text.replace(fixed, themed_colour)
+    return text
+
+
 def learning_curves(history: dict[str, list[float]], unit: str = "") -> Figure:
     """Draw every metric per epoch, training and validation together; a line marks the epoch that was kept."""
-    names = [name for name in history if not name.startswith("val_")]
-    names.sort(key=lambda name: name != "loss")
+    names = learned_metrics(history)
     figure = _figure(4.6 * len(names), 3.4)
-    epochs = range(1, len(history["loss"]) + 1)
-    kept = 1 + int(np.argmin(history["val_loss"]))
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        axes.plot(epochs, history[name], color=TRAINING, label="training", marker="o", markersize=3)
-        axes.plot(epochs, history[f"val_{name}"], color=VALIDATION, label="validation", marker="o", markersize=3)
-        axes.axvline(kept, color=QUIET, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
-        axes.set(xlabel="epoch", ylabel=unit or None, title=name.replace("_", " "))
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        _plain(axes)
+        _learning_curve(axes, history, name, unit)
     figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def learning_curve(history: dict[str, list[float]], name: str, unit: str = "") -> Figure:
+    """Draw one metric per epoch, as `learning_curves` does."""
+    figure = _figure(*CHART_SIZE)
+    axes = figure.subplots()
+    _learning_curve(axes, history, name, unit)
+    axes.legend(frameon=False)
+    return figure
+
+
+def learned_metrics(history: dict[str, list[float]]) -> list[str]:
+    """Name what was measured at each epoch, the loss first."""
+    return sorted((name for name in history if not name.startswith("val_")), key=lambda name: name != "loss")
+
+
+def _learning_curve(axes: Axes, history: dict[str, list[float]], name: str, unit: str) -> None:
+    kept = 1 + int(np.argmin(history["val_loss"]))
+    for series, label, colour in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
+        if series in history:
+            epochs = range(1, len(history[series]) + 1)
+            axes.plot(epochs, history[series], color=colour, label=label, marker="o", markersize=3)
+    axes.axvline(kept, color=QUIET, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
+    axes.set(xlabel="epoch", ylabel=unit or None, title=name.replace("_", " "))
+    axes.locator_params(axis="x", integer=True)
+    _plain(axes)
+
+
+def curve(found: dict[str, Any], *, title: str, across: str, up: str, others: dict[str, Any] | None = None) -> Figure:
+    """Draw a curve of points x and y in 0..1 with the area below it; `others` is drawn beside it, for comparison."""
+    figure = _figure(*CHART_SIZE)
+    axes = figure.subplots()
+    axes.plot(found["x"], found["y"], color=TRAINING, label=f"area {found['area']:.4f}")
+    if others is not None:
+        axes.plot(others["x"], others["y"], color=VALIDATION, label=f"area {others['area']:.4f}")
+    axes.set(xlabel=across, ylabel=up, title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    axes.legend(frameon=False, loc="best")
+    _plain(axes)
+    return figure
+
+
+def reliability(bins: Sequence[dict[str, Any]]) -> Figure:
+    """Draw accuracy against certainty, a bar for each bin; a model that knows what it knows meets the diagonal."""
+    figure = _figure(*CHART_SIZE)
+    axes = figure.subplots()
+    axes.bar(
+        [entry["from"] for entry in bins],
+        [entry["accuracy"] for entry in bins],
+        width=[entry["to"] - entry["from"] for entry in bins],
+        align="edge",
+        color=TRAINING,
+        alpha=0.35,
+        edgecolor=TRAINING,
+    )
+    axes.plot([0, 1], [0, 1], color=QUIET, linewidth=1, linestyle=":")
+    axes.set(xlabel="certainty", ylabel="share that is right", title="calibration", xlim=(0, 1), ylim=(0, 1.02))
+    _plain(axes)
+    return figure
+
+
+def residuals(predicted: Numbers, true: Numbers) -> Figure:
+    """Draw how often the error (predicted less true) has which size."""
+    figure = _figure(*CHART_SIZE)
+    axes = figure.subplots()
+    axes.hist(predicted.astype(np.float64) - true, bins=min(40, max(5, len(true) // 5)), color=TRAINING, alpha=0.7)
+    axes.axvline(0, color=QUIET, linewidth=1, linestyle=":")
+    axes.set(xlabel="predicted − true", ylabel="held-out rows", title="residuals")
+    _plain(axes)
     return figure
 
 
@@ -144,7 +238,10 @@ def predicted_against_true(predicted: Numbers, true: Numbers) -> Figure:
     axes = figure.subplots()
     ends = [float(min(predicted.min(), true.min())), float(max(predicted.max(), true.max()))]
     axes.plot(ends, ends, color=QUIET, linewidth=1, linestyle=":", label="perfect")
-    axes.scatter(true, predicted, s=14, color=TRAINING, alpha=0.6, linewidths=0)
+    # Thousands of points are smaller as a picture, also inside an SVG.
+    axes.scatter(
+        true, predicted, s=14, color=TRAINING, alpha=0.6, linewidths=0, rasterized=len(true) > MOST_DRAWN_POINTS
+    )
     axes.set(xlabel="true", ylabel="predicted", title=f"{len(true)} held-out rows")
     axes.legend(frameon=False)
     _plain(axes)
@@ -177,7 +274,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _plain(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(visible=True, color="#e5e5e5", linewidth=0.7)
+    axes.grid(visible=True, color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
 
 

@@ -16,7 +16,7 @@ from training import datasets
 from training.consistency import check_fit
 from training.datasets import DESCRIPTIONS, Dataset
 from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
-from training.options import FileOptions, FitOptions, Task
+from training.options import ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
 
@@ -41,6 +41,7 @@ class Job:
     parameters: Parameters
     fit: FitOptions
     file: FileOptions | None
+    export: ExportOptions
     dataset: Dataset
     name: str
     store: Store
@@ -51,9 +52,9 @@ class Job:
         return [self.name + suffix for suffix in self.recipe.suffixes]
 
     def parameters_as_json(self) -> dict[str, Any]:
-        """Give the recipe's parameters and the options of the fit and the file as plain JSON."""
+        """Give the recipe's parameters and the options of the fit, the file and the export as plain JSON."""
         file = self.file.as_json() if self.file else {}
-        return {**self.parameters.as_json(), **self.fit.as_json(), **file}
+        return {**self.parameters.as_json(), **self.fit.as_json(), **file, **self.export.as_json()}
 
 
 def train(
@@ -79,7 +80,7 @@ def train(
             which needs no download.
         store: the folder of the store; it is made if it is missing.
         name: the model's name; by default DATASET-RECIPE.
-        parameters: values for parameters of the recipe, the fit and the file, as they are or as text.
+        parameters: values for parameters of the recipe, the fit, the file and the export, as they are or as text.
         may_publish_starters: allow the store to be the starter models that ship with Ovenbird.
         fresh: start anew even if an equal job was killed.
         tensorboard: a folder to log the fit in, for TensorBoard.
@@ -138,9 +139,10 @@ def prepare(
     """Check everything that was asked for, and load the data set; what `train` raises before it trains."""
     chosen = find_recipe(recipe)
     source = str(data) if data is not None else chosen.default_dataset
-    own, fit, file = read_parameters(parameters, chosen.parameters, chosen.fit, FileOptions())
+    own, fit, file, export = read_parameters(parameters, chosen.parameters, chosen.fit, FileOptions(), ExportOptions())
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
+    assert isinstance(export, ExportOptions)
     check_file_options(source, parameters)
     model = name or default_name(source, recipe)
     for suffix in chosen.suffixes:
@@ -158,6 +160,7 @@ def prepare(
         parameters=own,
         fit=fit,
         file=file if is_csv(source) else None,
+        export=export,
         dataset=dataset,
         name=model,
         store=opened,

@@ -78,3 +78,15 @@ class FileOptions(Parameters):
         "CSV: what to predict; auto: classes if the target is text or at most 20 different whole numbers",
         choices=("auto", "classification", "regression"),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(Parameters):
+    """What becomes of the exported file."""
+
+    quantize: str = parameter(
+        "none", "int8: a smaller and often faster file, if it stays as good", choices=("none", "int8")
+    )
+    max_drop: float = parameter(
+        0.01, "int8: how much accuracy it may lose, or by which share an error may grow", at_least=0, at_most=1
+    )

@@ -8,23 +8,29 @@ from __future__ import annotations
 import dataclasses
 import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from model_store import Draft, StoredVersion
-from model_store.manifest import MODEL_FILE, Group
-from training.draft import draft, write_golden
+from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
+from training.commit import current_commit
+from training.draft import dataset_facts, draft, libraries, write_golden
 from training.evaluate import evaluate
 from training.evidence import Evaluation
 from training.export import export
 from training.fit import Company, Fit, Say, fit, validation
 from training.job import Job
+from training.latency import measure_latency
 from training.network import Graph, Network
 from training.precision import check_precision, computing_in, take_over
-from training.report import write_report
+from training.quantize import Quantized, check_quantizable, quantize
+from training.report import write_page, write_report
+from training.report_page import FileFacts
 from training.safety import guarded
-from training.verify import verify
+from training.verify import measure_int8, verify
 
 if TYPE_CHECKING:
     import keras
@@ -51,13 +57,14 @@ def run(
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
+        check_quantizable(network, job.export)
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
         company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job))
         network, fitted = learn(job, network, company)
         say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
         compute_in_full_float32()
         evaluation = evaluate(network, job.dataset)
-        say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
+        say(f"evaluate  {described(evaluation.metrics)}")
         return publish(Trained(job, network, fitted, evaluation), say)
 
 
@@ -108,17 +115,23 @@ def publish(trained: Trained, say: Say) -> list[StoredVersion]:
 def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
     """Export one graph, verify the file, and put beside it all that is published with it."""
     job, evaluation = trained.job, trained.evaluation
+    is_main = graph is trained.network.main
     model = job.name + graph.suffix
     folder = scratch / model
     folder.mkdir()
-    export(graph, folder / MODEL_FILE, properties={"name": model, "recipe": job.recipe.name})
-    say(f"export    {model}: {(folder / MODEL_FILE).stat().st_size / 1000:.0f} kB")
-    parity = verify(graph, folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100]))
+    path, sample = folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100])
+    export(graph, path, properties={"name": model, "recipe": job.recipe.name})
+    say(f"export    {model}: {path.stat().st_size / 1000:.0f} kB")
+    parity, quantized = verify(graph, path, sample), None
     say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of Keras")
+    if is_main and job.export.quantize != "none":
+        quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
+        parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
+        say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
     write_golden(graph, job.dataset, folder)
-    is_main = graph is trained.network.main
+    created, extra = datetime.now(UTC), origin(quantized)
     if is_main:
-        write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation)
+        report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
     return draft(
         model,
         folder,
@@ -129,7 +142,45 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
         metrics=evaluation.metrics if is_main else metrics_of_a_part(evaluation),
         parity=parity,
         group=group,
+        created=created,
+        extra=extra,
     )
+
+
+def report(
+    trained: Trained, evaluation: Evaluation, folder: Path, *, parity: Parity, created: datetime, extra: dict[str, Any]
+) -> None:
+    """Write the report of the main model, whose files lie in the folder."""
+    job, main, path = trained.job, trained.network.main, folder / MODEL_FILE
+    latency = measure_latency(main, path, job.dataset.test.inputs)
+    evidence = write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation, latency=latency)
+    file = FileFacts(
+        model=job.name,
+        recipe=job.recipe.name,
+        created=created,
+        parameters=job.parameters_as_json(),
+        libraries=libraries(),
+        parity=parity,
+        extra=extra,
+        sha256=sha256_of(path),
+        sizes={entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()},
+        dataset=dataset_facts(job.dataset),
+    )
+    write_page(folder, evidence, file)
+
+
+def origin(quantized: Quantized | None) -> dict[str, Any]:
+    """Say from which commit a job was run, and what was done to its file."""
+    commit = current_commit()
+    return {
+        **({"commit": commit} if commit else {}),
+        **({"quantization": quantized.facts} if quantized else {}),
+    }
+
+
+def described(metrics: Mapping[str, float]) -> str:
+    """Write metrics in a line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 def group_of(job: Job) -> Group | None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from training import figures
+from model_store.manifest import REPORT_FILE
+from model_store.predictions import PREDICTIONS_FILE
+from training import figures, report_page
 from training.datasets import Dataset
-from training.evidence import Evaluation
+from training.evidence import Evaluation, Exhibit
 from training.figures import Mistake
 from training.fit import Fit
 from training.network import Floats, Network
+from training.predictions import main_answers, predictions
+from training.report_page import Card, Chart, FileFacts, Page
 
 MOST_PICTURES = 24
 MOST_ROWS = 24
@@ -22,38 +29,92 @@ RECONSTRUCTIONS = 10
 LONGEST_TEXT = 300
 
 
-def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, evaluation: Evaluation) -> None:
-    """Write evaluation.json and the figures that fit the task."""
+@dataclass(frozen=True)
+class Evidence:
+    """What the page shows of a network: `facts` is what stands in evaluation.json."""
+
+    facts: dict[str, Any]
+    charts: tuple[Chart, ...]
+    mistakes: tuple[Card, ...]
+    exhibits: tuple[Exhibit, ...]
+
+
+def write_report(
+    folder: Path, network: Network, dataset: Dataset, fitted: Fit, evaluation: Evaluation, *, latency: dict[str, Any]
+) -> Evidence:
+    """Write evaluation.json, predictions.npz and the figures that fit the task; return what the page is made of."""
     folder.mkdir()
     figures.save(figures.learning_curves(fitted.history, network.history_unit), folder / "learning_curves.png")
-    facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details}
-    if network.task == "classification":
-        facts["mistakes"] = _report_classes(folder, dataset, evaluation, _main_answers(network, evaluation))
-    elif network.task == "regression":
-        scatter = figures.predicted_against_true(
-            _main_answers(network, evaluation)[:, 0], dataset.test.targets.astype(np.float32)
-        )
-        figures.save(scatter, folder / "predicted_against_true.png")
-    elif network.task == "reconstruction":
-        originals = network.targets(dataset.test)[:RECONSTRUCTIONS].astype(np.float32)
-        drawn = figures.reconstructions(originals, _main_answers(network, evaluation)[:RECONSTRUCTIONS])
-        figures.save(drawn, folder / "reconstructions.png")
-    for exhibit in network.exhibits(dataset, evaluation):
+    mistakes = _draw_task(folder, network, dataset, evaluation)
+    exhibits = tuple(network.exhibits(dataset, evaluation))
+    for exhibit in exhibits:
         if exhibit.figure is not None:
             figures.save(exhibit.figure, folder / f"{exhibit.name}.png")
+    facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details}
+    if network.task == "classification":
+        facts["mistakes"] = [_as_json(mistake, dataset) for mistake in mistakes]
     if network.history_unit:
         facts["history_unit"] = network.history_unit
     facts |= {"history": fitted.history, "epochs": fitted.epochs, "seconds": round(fitted.seconds, 1)}
+    facts["latency"] = latency
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     (folder / "evaluation.json").write_text(text, encoding="utf-8")
+    answered = predictions(network, dataset, evaluation)
+    if answered is not None:
+        answered.write(folder.parent / PREDICTIONS_FILE)
+    cards = tuple(_card(mistake, dataset) for mistake in mistakes)
+    return Evidence(facts, tuple(_task_charts(network, dataset, evaluation)), cards, exhibits)
 
 
-def _main_answers(network: Network, evaluation: Evaluation) -> Floats:
-    return evaluation.answers[network.main.outputs[0].name].astype(np.float32)
+def write_page(version: Path, evidence: Evidence, file: FileFacts, *, about_data: Sequence[Exhibit] = ()) -> None:
+    """Write a version's report.html; `about_data` is shown with the data set's facts."""
+    page = Page(
+        file=file,
+        facts=evidence.facts,
+        drawn=evidence.charts,
+        mistakes=evidence.mistakes,
+        exhibits=evidence.exhibits,
+        data_exhibits=about_data,
+    )
+    (version / REPORT_FILE).write_text(report_page.render(page), encoding="utf-8")
 
 
-def _report_classes(folder: Path, dataset: Dataset, evaluation: Evaluation, answers: Floats) -> list[dict[str, Any]]:
-    """Draw confusion matrix and mistakes; return the mistakes as plain JSON."""
+def _draw_task(folder: Path, network: Network, dataset: Dataset, evaluation: Evaluation) -> list[Mistake]:
+    """Draw what fits the task; return the surest mistakes of a classifier."""
+    if network.task == "classification":
+        return _draw_classes(folder, dataset, evaluation, main_answers(network, evaluation))
+    if network.task == "regression":
+        figures.save(_scatter(network, dataset, evaluation), folder / "predicted_against_true.png")
+    elif network.task == "reconstruction":
+        figures.save(_reconstructions(network, dataset, evaluation), folder / "reconstructions.png")
+    return []
+
+
+def _task_charts(network: Network, dataset: Dataset, evaluation: Evaluation) -> Iterator[Chart]:
+    """Draw for the page what evaluation.json alone does not hold."""
+    rows = len(dataset.test)
+    if network.task == "regression":
+        answers, targets = main_answers(network, evaluation)[:, 0], dataset.test.targets.astype(np.float32)
+        words = f"predicted against true values of {rows} held-out rows"
+        yield report_page.chart(_scatter(network, dataset, evaluation), "scatter", words)
+        yield report_page.chart(figures.residuals(answers, targets), "residuals", f"residuals of {rows} held-out rows")
+    elif network.task == "reconstruction":
+        drawn = _reconstructions(network, dataset, evaluation)
+        yield report_page.chart(drawn, "reconstructions", "held-out pictures above, their reconstructions below")
+
+
+def _scatter(network: Network, dataset: Dataset, evaluation: Evaluation) -> Figure:
+    return figures.predicted_against_true(
+        main_answers(network, evaluation)[:, 0], dataset.test.targets.astype(np.float32)
+    )
+
+
+def _reconstructions(network: Network, dataset: Dataset, evaluation: Evaluation) -> Figure:
+    originals = network.targets(dataset.test)[:RECONSTRUCTIONS].astype(np.float32)
+    return figures.reconstructions(originals, main_answers(network, evaluation)[:RECONSTRUCTIONS])
+
+
+def _draw_classes(folder: Path, dataset: Dataset, evaluation: Evaluation, answers: Floats) -> list[Mistake]:
     assert dataset.labels is not None
     figures.save(
         figures.confusion_matrix(evaluation.details["confusion_matrix"], dataset.labels),
@@ -67,7 +128,7 @@ def _report_classes(folder: Path, dataset: Dataset, evaluation: Evaluation, answ
     else:
         drawn = figures.mistaken_rows(mistakes, [_describe(row, dataset) for row in inputs], total, rows)
     figures.save(drawn, folder / "mistakes.png")
-    return [_as_json(mistake, dataset) for mistake in mistakes]
+    return mistakes
 
 
 def surest_mistakes(dataset: Dataset, answers: Floats) -> tuple[list[Mistake], int]:
@@ -93,7 +154,24 @@ def surest_mistakes(dataset: Dataset, answers: Floats) -> tuple[list[Mistake], i
 def _describe(row: Any, dataset: Dataset) -> str:
     if dataset.columns is None:
         return str(row)
-    return ", ".join(f"{name} {value:.4g}" for name, value in zip(dataset.columns, row, strict=True))
+    values = row.item() if row.dtype.names else row
+    return ", ".join(f"{name} {_short(value)}" for name, value in zip(dataset.columns, values, strict=True))
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
+
+
+def _card(mistake: Mistake, dataset: Dataset) -> Card:
+    row = dataset.test.inputs[mistake.index]
+    shown = np.asarray(row, np.uint8) if dataset.kind == "image" else _describe(row, dataset)[:LONGEST_TEXT]
+    return Card(
+        row=mistake.index,
+        true=mistake.true,
+        predicted=mistake.predicted,
+        confidence=mistake.confidence,
+        input=shown,
+    )
 
 
 def _as_json(mistake: Mistake, dataset: Dataset) -> dict[str, Any]:

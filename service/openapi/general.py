@@ -96,6 +96,15 @@ def _models() -> dict[str, Any]:
     return (
         also_for_versions("/v2/models/{name}", get=metadata)
         | also_for_versions("/v2/models/{name}/config", get=configuration)
+        | also_for_versions(
+            "/v2/models/{name}/report",
+            get=operation(
+                PAGES,
+                "The page that was published with a model: how good it is, and how it was made",
+                content({"type": "string"}, media_type="text/html"),
+                statuses=(404, 503),
+            ),
+        )
         | at(
             "/v2/models/stats", get=operation(MODELS, "Count and time what was asked", content(reference("Statistics")))
         )

@@ -1,6 +1,7 @@
 """Golden replay: the version's own inputs through the session just built, against what Keras answered.
 
-So a wrong export, a corrupted file, or a driver that computes something else never takes traffic.
+An int8 file is held to its own published answers instead. So a wrong export, a corrupted file, or a driver that
+computes something else never takes traffic.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ def replay(session: Session | BoundSession, manifest: Manifest, golden: Golden) 
         outputs = session.run(golden.inputs)
     except ServiceError as error:
         raise ModelRefused(f"golden replay failed: {error}") from None
-    problems = compare(golden.keras, outputs, manifest.parity.tolerance)
+    # An int8 file cannot repeat Keras: it must repeat itself.
+    expected, author = (golden.onnx, "the int8 file") if manifest.is_quantized else (golden.keras, "Keras")
+    problems = compare(expected, outputs, manifest.parity.tolerance)
     if problems:
-        raise ModelRefused(f"golden replay disagrees with Keras on {session.obtained.first}: {'; '.join(problems)}")
+        raise ModelRefused(f"golden replay disagrees with {author} on {session.obtained.first}: {'; '.join(problems)}")
 
 
 def replay_padded(session: BoundSession, manifest: Manifest, golden: Golden) -> None:

@@ -1,4 +1,4 @@
-"""`/` for people: what is served here, how good it is, and a line to try."""
+"""Pages for people: what is served here, how good it is, and a line to try; and the report of each version."""
 
 from __future__ import annotations
 
@@ -15,6 +15,13 @@ from service.web.versions import served_versions
 blueprint = Blueprint("pages", __name__)
 
 ALIVE = orjson.dumps({"status": "alive"})
+
+CONFINED = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
 
 ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path d="M2 14V8a6 6 0 0 1 12 0v6z" fill="#b5532a"/>'
@@ -42,6 +49,17 @@ def overview() -> Response:
     refused = [status for status in index if status.state != "READY"]
     page = render_template("overview.html", rows=rows, refused=refused)
     return Response(page, mimetype="text/html", headers={"Vary": "Accept"})
+
+
+@blueprint.get("/v2/models/<name>/report")
+@blueprint.get("/v2/models/<name>/versions/<version>/report")
+def report(name: str, version: str | None = None) -> Response:
+    """Show the page that was published with a version.
+
+    Whoever may write to the store wrote it, so it may run and fetch nothing, and has no origin.
+    """
+    page = parts().repository.report(name, version)
+    return Response(page, mimetype="text/html", headers=CONFINED)
 
 
 @blueprint.get("/favicon.ico")

@@ -1,0 +1,105 @@
+"""predictions.npz: what a version answered on each held-out row, so that two versions can be compared row by row.
+
+The file holds plain arrays only (never a pickle): `rows` (the sha256 of the held-out rows, with what is right),
+`kind`, and one entry for each row under the names below. Knows numpy alone.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from model_store.errors import InvalidPredictions
+
+PREDICTIONS_FILE = "report/predictions.npz"
+RESAMPLES = 2000
+# So many numbers are drawn at once: enough to be quick, and few beside a model.
+DRAWN_AT_ONCE = 1_000_000
+
+Kind = Literal["classification", "regression", "reconstruction"]
+Numbers = npt.NDArray[Any]
+Means = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """One entry for each held-out row, in their order.
+
+    classification: `truth` and `predicted` are class indices, `probability` is that of the truth.
+    regression: `truth` and `predicted` are values. reconstruction: `error` is the row's mean squared error.
+    """
+
+    rows: str
+    kind: Kind
+    truth: Numbers | None = None
+    predicted: Numbers | None = None
+    probability: Numbers | None = None
+    error: Numbers | None = None
+
+    def __len__(self) -> int:
+        return len(self.errors)
+
+    @property
+    def errors(self) -> Means:
+        """One error for each row: 1 for a wrong class, the absolute error of a value, the squared one of pixels."""
+        if self.error is not None:
+            return np.asarray(self.error, np.float64)
+        assert self.truth is not None
+        assert self.predicted is not None
+        if self.kind == "classification":
+            return np.asarray(self.truth != self.predicted, np.float64)
+        return np.asarray(np.abs(self.predicted.astype(np.float64) - self.truth))
+
+    def write(self, path: Path) -> None:
+        """Write one compressed file without pickles."""
+        columns = {name: getattr(self, name) for name in _COLUMNS if getattr(self, name) is not None}
+        with path.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, rows=np.array(self.rows), kind=np.array(self.kind), **columns)
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read a file of predictions.
+
+        Raises:
+            InvalidPredictions: the file is missing, is no .npz of plain arrays, or lacks an entry.
+        """
+        try:
+            with np.lib.npyio.NpzFile(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+                arrays: dict[str, Any] = {name: np.asarray(stored[name]) for name in stored.files}
+        # RuntimeError: zipfile's word for a member that claims to be encrypted, or compressed in a way it lacks.
+        except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise InvalidPredictions(f"{path}: {error}") from None
+        kind = str(arrays.get("kind"))
+        missing = {"rows", *_NEEDED.get(kind, ("kind",))} - arrays.keys()
+        if missing or kind not in get_args(Kind):
+            raise InvalidPredictions(f"{path}: holds no {', '.join(sorted(missing)) or 'known kind'}")
+        columns = {name: arrays.get(name) for name in _COLUMNS}
+        if len({len(column) for column in columns.values() if column is not None and column.ndim == 1}) != 1:
+            raise InvalidPredictions(f"{path}: its columns have different lengths")
+        return cls(rows=str(arrays["rows"]), kind=kind, **columns)  # type: ignore[arg-type]
+
+
+_COLUMNS = ("truth", "predicted", "probability", "error")
+_NEEDED = {
+    "classification": ("truth", "predicted", "probability"),
+    "regression": ("truth", "predicted"),
+    "reconstruction": ("error",),
+}
+
+
+def bootstrap_means(values: npt.NDArray[Any], resamples: int = RESAMPLES) -> Means:
+    """Draw as many rows as there are, with repetition, again and again (always the same draws); give each mean."""
+    random, rows = np.random.default_rng(0), len(values)
+    at_once = max(1, DRAWN_AT_ONCE // rows)
+    parts = [
+        values[random.integers(0, rows, (min(at_once, resamples - done), rows))].mean(axis=1, dtype=np.float64)
+        for done in range(0, resamples, at_once)
+    ]
+    return np.concatenate(parts)

@@ -1,0 +1,115 @@
+"""`ovenbird store compare`: two versions side by side, as text, JSON or a page."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from model_store import Store, StoredVersion
+from model_store.store import LATEST
+from model_store.store_options import fail_in_one_line, open_store, store_option
+from training import comparison
+from training.comparison import Side
+
+# From here on a number's fraction says nothing more.
+WHOLE_FROM = 10_000
+
+
+@click.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for scripts.")
+@click.option("--html", "page", type=click.Path(dir_okay=False, path_type=Path), help="Write a page with the figures.")
+def compare(first: str, second: str, store_location: str | None, as_json: bool, page: Path | None) -> None:
+    """Set two versions side by side, and test on the same held-out rows whether they really differ.
+
+    A and B are MODEL, MODEL@VERSION or MODEL@LABEL. Differences are B less A. Versions that were measured on
+    different rows are refused; where one has no predictions.npz, only the published metrics are shown.
+
+    \b
+    Examples:
+      ovenbird store compare mnist-dnn mnist-cnn
+      ovenbird store compare mnist-cnn@1 mnist-cnn@2 --json
+      ovenbird store compare mnist-cnn@stable mnist-cnn --html comparison.html
+    """
+    opened = open_store(store_location, announce=not as_json)
+    sides = [fail_in_one_line(lambda name=name: Side.read(find(opened, name))) for name in (first, second)]  # type: ignore[misc]
+    found = fail_in_one_line(lambda: comparison.compare(*sides))
+    if page is not None:
+        _write_page(page, found, sides)
+    click.echo(json.dumps(found, indent=2) if as_json else as_text(found))
+
+
+def find(opened: Store, name: str) -> StoredVersion:
+    """Find MODEL, MODEL@VERSION or MODEL@LABEL; raises `StoreError`."""
+    model, _, version = name.partition("@")
+    labels = opened.labels(model) if version else {}
+    return opened.resolve(model, labels.get(version, version or LATEST))
+
+
+def _write_page(path: Path, found: dict[str, Any], sides: list[Side]) -> None:
+    try:
+        from training.comparison_page import render
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"--html needs the Python package {error.name!r}: pip install 'ovenbird[train]'"
+        ) from None
+    try:
+        path.write_text(render(found, *sides), encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}") from None
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """Write a comparison as a table and what the test says."""
+    rows = [["", *found["versions"], "difference"], ["recipe", *found["recipes"], ""], *measured_rows(found)]
+    rows += [
+        [name, *(_short(pair[side]) for side in ("first", "second")), ""] for name, pair in found["parameters"].items()
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", *verdict(found)])
+
+
+def measured_rows(found: dict[str, Any]) -> list[list[str]]:
+    """List metrics, size and latency: name, of the first, of the second, difference."""
+    named = {
+        **found["metrics"],
+        "bytes": found["bytes"],
+        **{f"µs, {name}": pair for name, pair in found["latency_us"].items()},
+    }
+    return [
+        [name, _short(pair["first"]), _short(pair["second"]), _short(pair["difference"], signed=True)]
+        for name, pair in named.items()
+    ]
+
+
+def verdict(found: dict[str, Any]) -> list[str]:
+    """Say in a line or two what the test found, or why there was none."""
+    test = found["test"]
+    if test is None:
+        return [f"note: {found['note']}"]
+    first, second = found["versions"]
+    if "p_value" in test:
+        counts = (
+            f"of {test['rows']} held-out rows {test['both_right']} are right in both, "
+            f"{test['only_first_right']} only in {first}, "
+            f"{test['only_second_right']} only in {second}, {test['both_wrong']} in neither"
+        )
+        return [counts, f"{test['name']}: p = {test['p_value']:.3g}: {test['says']}"]
+    bounds = f"the errors of {second} are {test['mean_difference']:+.4g} ({test['low']:+.4g} to {test['high']:+.4g})"
+    return [f"{bounds} beside those of {first}, over {test['rows']} held-out rows", f"{test['name']}: {test['says']}"]
+
+
+def _short(value: Any, *, signed: bool = False) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    sign = "+" if signed else ""
+    is_whole = isinstance(value, int) or abs(value) >= WHOLE_FROM
+    return f"{value:{sign},.0f}" if is_whole else f"{value:{sign}.4g}"

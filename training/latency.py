@@ -1,0 +1,48 @@
+"""How long the exported file takes on onnxruntime's CPU provider, beside Keras on the same rows. Knows no store."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.datasets.dataset import Array
+from training.network import Graph
+from training.onnx_session import Session
+
+BATCH_SIZES = (1, 32, 256)
+# A median of a few dozen runs is steady enough for two digits; a slow model is not run for long.
+FEWEST_RUNS, MOST_RUNS = 3, 30
+ENOUGH_SECONDS = 0.1
+
+
+def measure_latency(graph: Graph, path: Path, inputs: Array) -> dict[str, Any]:
+    """Time whole batches of raw inputs, repeated if they are few: the median run of each size, in microseconds."""
+    onnx, keras = time_batches(Session(path).run, inputs), time_batches(graph.answer, inputs)
+    return {
+        "unit": "microseconds, median of whole batches",
+        "processors": os.cpu_count(),
+        "batches": [{"rows": rows, "onnxruntime": onnx[rows], "keras": keras[rows]} for rows in onnx],
+    }
+
+
+def time_batches(answer: Callable[[Array], object], inputs: Array) -> dict[int, float]:
+    """Time what answers a batch: rows → median microseconds."""
+    batches = {size: np.take(inputs, range(size), axis=0, mode="wrap") for size in BATCH_SIZES}
+    return {size: _median_us(partial(answer, batch)) for size, batch in batches.items()}
+
+
+def _median_us(run: Callable[[], object]) -> float:
+    run()
+    times: list[float] = []
+    while len(times) < FEWEST_RUNS or (len(times) < MOST_RUNS and sum(times) < ENOUGH_SECONDS):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return float(f"{statistics.median(times) * 1e6:.3g}")
