@@ -30,6 +30,7 @@ NEEDED_PACKAGES = {
     "sklearn": ("train", "train-gpu"),
     "matplotlib": ("train", "train-gpu"),
 }
+KERAS_PACKAGES = ("tensorflow", "keras", "tf2onnx")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ def prepare(
         check_model_name(model + suffix)
     opened = open_store(store, may_publish_starters=may_publish_starters)
     check_fits(chosen, source)
-    require_packages()
+    require_packages(chosen)
     dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
@@ -206,9 +207,10 @@ def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     return store
 
 
-def require_packages() -> None:
+def require_packages(recipe: Recipe) -> None:
     """Raise `MissingPackage` for all packages that are not installed, and say which extras bring them."""
-    missing = [module for module in NEEDED_PACKAGES if importlib.util.find_spec(module) is None]
+    needed = [module for module in NEEDED_PACKAGES if recipe.uses_keras or module not in KERAS_PACKAGES]
+    missing = [module for module in needed if importlib.util.find_spec(module) is None]
     if missing:
         extras = dict.fromkeys(NEEDED_PACKAGES[module] for module in missing)
         install = ",".join(choices[0] for choices in extras)

@@ -43,7 +43,8 @@ def run(job: Job, *, say: Say) -> list[StoredVersion]:
     say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
     fitted = fit(network, job.dataset, job.fit)
     say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
-    compute_in_full_float32()
+    if job.recipe.uses_keras:
+        compute_in_full_float32()
     evaluation = evaluate(network, job.dataset)
     say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
     trained, group = Trained(job, network, fitted, evaluation), group_of(job)
@@ -55,10 +56,11 @@ def run(job: Job, *, say: Say) -> list[StoredVersion]:
 
 def build(job: Job) -> Network:
     """Build the recipe's network from a clean start, with every source of chance seeded."""
-    import keras
+    if job.recipe.uses_keras:
+        import keras
 
-    keras.utils.clear_session()
-    keras.utils.set_random_seed(job.fit.seed)
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(job.fit.seed)
     return job.recipe.build(job.parameters, job.dataset)
 
 
