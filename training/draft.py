@@ -57,6 +57,7 @@ def draft(
     metrics: Mapping[str, float],
     parity: Parity,
     group: Group | None,
+    extra: Mapping[str, Any],
 ) -> Draft:
     """Write the manifest's facts over what lies in the folder."""
     manifest = Manifest.from_facts(
@@ -78,7 +79,7 @@ def draft(
         libraries=libraries(),
         files=digest_files(folder),
         group=group,
-        extra={"commit": commit} if (commit := current_commit()) else {},
+        extra={"commit": commit, **extra} if (commit := current_commit()) else dict(extra),
     )
     return Draft(model, folder, manifest)
 

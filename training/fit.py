@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array, split
@@ -35,8 +37,10 @@ class Fit:
         return len(self.history["loss"])
 
 
-def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
+def fit(network: Network, dataset: Dataset, options: FitOptions, callbacks: Sequence[Any] = ()) -> Fit:
     """Fit in place, and stop `patience` epochs after the best val_loss, with the weights it had then.
+
+    Keras calls `callbacks` as well; a network that learns in its own way does not.
 
     Raises:
         FitDiverged: the loss became NaN or infinite.
@@ -46,13 +50,13 @@ def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
     if network.learn is not None:
         history = network.learn(kept, held, options)
     else:
-        history = _fit_in_stages(network, kept, held, options)
+        history = _fit_in_stages(network, kept, held, options, callbacks)
     if network.after_fit is not None:
         network.after_fit(kept, held)
     return Fit(history=history, seconds=time.monotonic() - began)
 
 
-def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions) -> History:
+def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions, callbacks: Sequence[Any]) -> History:
     """Let Keras fit one stage after the other; the history goes on through all of them."""
     whole = Stage(name="fit", epochs=options.epochs, learning_rate=options.learning_rate)
     learned = network.encode(kept.inputs), network.targets(kept)
@@ -60,13 +64,18 @@ def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions
     history: History = {}
     for stage in network.stages or (whole,):
         stage.begin()
-        for name, values in _fit_stage(network, stage, learned, checked, options).items():
+        for name, values in _fit_stage(network, stage, learned, checked, options, callbacks).items():
             history.setdefault(name, []).extend(values)
     return history
 
 
 def _fit_stage(
-    network: Network, stage: Stage, learned: tuple[Array, Array], checked: tuple[Array, Array], options: FitOptions
+    network: Network,
+    stage: Stage,
+    learned: tuple[Array, Array],
+    checked: tuple[Array, Array],
+    options: FitOptions,
+    callbacks: Sequence[Any],
 ) -> History:
     import keras
 
@@ -83,7 +92,7 @@ def _fit_stage(
         validation_data=checked,
         epochs=stage.epochs,
         batch_size=options.batch_size,
-        callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True)],
+        callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True), *callbacks],
         verbose=1 if sys.stdout.isatty() else 2,
     )
     figures = {name: [float(value) for value in values] for name, values in history.history.items()}

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset
 from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.evidence import Exhibit
 from training.fit import loss_for
 from training.options import LOSSES, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
@@ -35,7 +36,7 @@ KERAS_PACKAGES = ("tensorflow", "keras", "tf2onnx")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One training job, checked."""
+    """One training job, checked. `extra` goes into the manifest, `exhibits` into the report of the main model."""
 
     recipe: Recipe
     parameters: Parameters
@@ -44,6 +45,8 @@ class Job:
     dataset: Dataset
     name: str
     store: Store
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    exhibits: tuple[Exhibit, ...] = ()
 
     @property
     def models(self) -> list[str]:

@@ -5,6 +5,7 @@ The one place that knows the seven steps; they do not know each other.
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -61,7 +62,10 @@ def build(job: Job) -> Network:
 
         keras.utils.clear_session()
         keras.utils.set_random_seed(job.fit.seed)
-    return job.recipe.build(job.parameters, job.dataset)
+    network = job.recipe.build(job.parameters, job.dataset)
+    if not job.exhibits:
+        return network
+    return dataclasses.replace(network, exhibits=lambda *given: (*network.exhibits(*given), *job.exhibits))
 
 
 def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
@@ -88,6 +92,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
         metrics=evaluation.metrics if is_main else metrics_of_a_part(evaluation),
         parity=parity,
         group=group,
+        extra=job.extra,
     )
 
 

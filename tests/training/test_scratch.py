@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def weights() -> Arrays:
     random = np.random.default_rng(3)
     sizes = [PIXELS, 20, 12, CLASSES]
     found: Arrays = {}
-    for number, (inputs, units) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), start=1):
+    for number, (inputs, units) in enumerate(pairwise(sizes), start=1):
         found[f"W{number}"] = random.normal(size=(inputs, units)).astype(np.float32)
         found[f"b{number}"] = random.normal(size=units).astype(np.float32)
     return found
@@ -117,8 +118,8 @@ def test_descent_keeps_the_weights_of_the_best_epoch_and_tells_when_it_diverges(
 
     assert network.loss(rows[::2], targets[::2]) == min(history["val_loss"])
     assert max(history["accuracy"]) == 1.0
+    broken = DenseNetwork(random_layers((2, 8, 2), np.random.default_rng(0)), "relu")
     with pytest.raises(FitDiverged, match="try a smaller learning_rate than 10"), np.errstate(all="ignore"):
-        broken = DenseNetwork(random_layers((2, 8, 2), np.random.default_rng(0)), "relu")
         descend(broken, (rows * 1e30, targets), (rows, targets), FitOptions(learning_rate=10))
 
 

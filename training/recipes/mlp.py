@@ -58,7 +58,7 @@ RECIPE = Recipe(
     name="mlp",
     summary="a multilayer perceptron with any of the classic activations: solves xor",
     parameters=MultilayerParameters(),
-    fit=FitOptions(epochs=150, batch_size=16, learning_rate=0.05, patience=20),
+    fit=FitOptions(epochs=60, batch_size=16, learning_rate=0.05, patience=20),
     default_dataset="xor",
     learns={"image": ("classification",), "features": ("classification",)},
     build=build,
