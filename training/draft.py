@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +91,8 @@ def dataset_facts(dataset: Dataset) -> DatasetFacts:
 
 def libraries() -> dict[str, str]:
     """List the versions of what had a part in the file."""
-    installed = {name: version for name in LIBRARIES if (version := _version(name))}
+    used = (name for name in LIBRARIES if name in sys.modules)
+    installed = {name: version for name in used if (version := _version(name))}
     return {**installed, "python": platform.python_version()}
 
 

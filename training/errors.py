@@ -8,7 +8,8 @@ TrainingError
 │   ├── InvalidParameter    a value that does not parse or is out of range
 │   ├── UnusableData        the user's file is missing, lacks a column, holds NaN, one class, too few rows
 │   ├── UnfitDataset        the data set is not what the recipe learns from
-│   └── UnusableStore       nothing can be published there
+│   ├── UnusableStore       nothing can be published there
+│   └── OtherTrials         a journal holds the trials of another search
 ├── DatasetAbsent           the data set's file is not here and could not be downloaded
 ├── DatasetAltered          the data set's file is not the one that is known
 ├── MissingPackage          a Python package that the job needs is not installed
@@ -87,6 +88,10 @@ class UnfitDataset(WrongUse):
 
 class UnusableStore(WrongUse):
     """A place where nothing can be published."""
+
+
+class OtherTrials(WrongUse):
+    """A journal with the trials of another search than the one that is asked for."""
 
 
 class DatasetAbsent(TrainingError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from training import datasets
 from training.consistency import check_fit
 from training.datasets import DESCRIPTIONS, Dataset
 from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.evidence import Exhibit
 from training.options import ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
@@ -29,13 +30,16 @@ NEEDED_PACKAGES = {
     "onnx": ("train", "train-gpu"),
     "sklearn": ("train", "train-gpu"),
     "matplotlib": ("train", "train-gpu"),
+    "tensorboard": ("train", "train-gpu"),
 }
-TENSORBOARD = {"tensorboard": ("train", "train-gpu")}
+# Not every job needs them.
+ONLY_WHERE_ASKED = ("tensorboard",)
+KERAS_PACKAGES = ("tensorflow", "keras", "tf2onnx")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One training job, checked."""
+    """One training job, checked. `extra` goes into the manifest, `exhibits` into the report of the main model."""
 
     recipe: Recipe
     parameters: Parameters
@@ -45,6 +49,8 @@ class Job:
     dataset: Dataset
     name: str
     store: Store
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    exhibits: tuple[Exhibit, ...] = ()
 
     @property
     def models(self) -> list[str]:
@@ -105,7 +111,7 @@ def train(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
     if tensorboard is not None:
-        require_packages(TENSORBOARD)
+        require_packages(["tensorboard"])
     from training import pipeline
 
     return pipeline.run(job, say=say, show=show, fresh=fresh, tensorboard=tensorboard)
@@ -149,7 +155,7 @@ def prepare(
         check_model_name(model + suffix)
     opened = open_store(store, may_publish_starters=may_publish_starters)
     check_fits(chosen, source)
-    require_packages()
+    require_packages(needed_packages(chosen))
     dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
@@ -229,11 +235,17 @@ def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     return store
 
 
-def require_packages(needed: Mapping[str, tuple[str, ...]] = NEEDED_PACKAGES) -> None:
+def needed_packages(recipe: Recipe) -> list[str]:
+    """List the modules that each job of a recipe needs."""
+    unused = ONLY_WHERE_ASKED if recipe.uses_keras else (*ONLY_WHERE_ASKED, *KERAS_PACKAGES)
+    return [module for module in NEEDED_PACKAGES if module not in unused]
+
+
+def require_packages(needed: Sequence[str]) -> None:
     """Raise `MissingPackage` for all packages that are not installed, and say which extras bring them."""
     missing = [module for module in needed if importlib.util.find_spec(module) is None]
     if missing:
-        extras = dict.fromkeys(needed[module] for module in missing)
+        extras = dict.fromkeys(NEEDED_PACKAGES[module] for module in missing)
         install = ",".join(choices[0] for choices in extras)
         others = "; or ".join(" or ".join(choices[1:]) + f" instead of {choices[0]}" for choices in extras)
         raise MissingPackage(

@@ -62,7 +62,8 @@ def run(
         company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job))
         network, fitted = learn(job, network, company)
         say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
-        compute_in_full_float32()
+        if job.recipe.uses_keras:
+            compute_in_full_float32()
         evaluation = evaluate(network, job.dataset)
         say(f"evaluate  {described(evaluation.metrics)}")
         return publish(Trained(job, network, fitted, evaluation), say)
@@ -70,6 +71,14 @@ def run(
 
 def build(job: Job) -> Network:
     """Build the recipe's network from a clean start, with every source of chance seeded."""
+    network = build_with_keras(job) if job.recipe.uses_keras else job.recipe.build(job.parameters, job.dataset)
+    if not job.exhibits:
+        return network
+    return dataclasses.replace(network, exhibits=lambda *given: (*network.exhibits(*given), *job.exhibits))
+
+
+def build_with_keras(job: Job) -> Network:
+    """Build a network of Keras's layers, in the precision that it is fitted in."""
     import keras
 
     keras.utils.clear_session()
@@ -80,6 +89,8 @@ def build(job: Job) -> Network:
 
 def learn(job: Job, network: Network, company: Company) -> tuple[Network, Fit]:
     """Fit the network; return what is published of it, which computes in float32."""
+    if not job.recipe.uses_keras:
+        return network, fit(network, job.dataset, job.fit, company)
     if job.fit.deterministic:
         compute_the_same_each_time()
     if job.fit.precision == "float32":
@@ -129,7 +140,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
         parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
         say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
     write_golden(graph, job.dataset, folder)
-    created, extra = datetime.now(UTC), origin(quantized)
+    created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
     if is_main:
         report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
     return draft(

@@ -19,11 +19,14 @@ from training.datasets import (
     files,
     imdb,
     iris,
+    logical_and,
+    logical_or,
     mnist,
     nsmc,
     reuters,
     stdlib,
     wine,
+    xor,
 )
 from training.datasets.dataset import Dataset, Kind, Rows, check_usable
 from training.datasets.description import Description
@@ -40,6 +43,9 @@ _MODULES: dict[str, ModuleType] = {
         wine,
         breast_cancer,
         diabetes,
+        xor,
+        logical_and,
+        logical_or,
         stdlib,
         mnist,
         fashion_mnist,

@@ -54,7 +54,7 @@ def build(parameters: DenseParameters, dataset: Dataset) -> Network:
 
     rows = dataset.train.inputs
     inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
-    x = _as_numbers_around_zero(inputs, dataset)
+    x = numbers_around_zero(inputs, dataset)
     for units in parameters.hidden:
         x = layers.Dense(units, activation=activation(parameters.activation))(x)
         x = layers.Dropout(parameters.dropout)(x)
@@ -71,13 +71,13 @@ def activation(name: str) -> str | Callable[[Any], Any]:
     return partial(keras.ops.gelu, approximate=True) if name == "gelu" else name
 
 
-def _as_numbers_around_zero(inputs: Any, dataset: Dataset) -> Any:
+def numbers_around_zero(inputs: Any, dataset: Dataset) -> Any:
     """Scale pixels to 0..1 and flatten them; standardise features with the training rows' mean and deviation."""
     from keras import layers
 
     if dataset.kind == "image":
         return layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
-    mean, deviation = _mean_and_deviation(dataset.train.inputs)
+    mean, deviation = mean_and_deviation(dataset.train.inputs)
     # Shifted first and scaled afterwards: a mean far larger than the deviation would cancel badly the other way.
     shifted = layers.Rescaling(1.0, offset=(-mean).tolist())(inputs)
     return layers.Rescaling((1 / deviation).tolist())(shifted)
@@ -88,7 +88,7 @@ def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
     import keras
     from keras import layers
 
-    mean, deviation = (float(figure) for figure in _mean_and_deviation(dataset.train.targets))
+    mean, deviation = (float(figure) for figure in mean_and_deviation(dataset.train.targets))
     published = keras.Model(inputs, layers.Rescaling(deviation, offset=mean)(standardised))
     output = OutputSpec(name="value", dtype="float32", shape=(None, 1), kind="value")
     graph = keras_graph(published, raw_input(dataset), output)
@@ -105,7 +105,7 @@ def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
     )
 
 
-def _mean_and_deviation(rows: Array) -> tuple[Any, Any]:
+def mean_and_deviation(rows: Array) -> tuple[Any, Any]:
     """Return both per column; the deviation of a constant column is 1."""
     numbers = rows.astype(np.float64)
     deviation = numbers.std(axis=0)

@@ -18,7 +18,11 @@ from training.parameters import Parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named way of making a model. `learns` maps the kinds of data it takes to the tasks it can do with them."""
+    """A named way of making a model.
+
+    `learns` maps the kinds of data it takes to the tasks it can do with them. A recipe that does not use Keras runs
+    where TensorFlow is not installed.
+    """
 
     name: str
     summary: str
@@ -29,6 +33,7 @@ class Recipe:
     build: Callable[[Any, Dataset], Network]
     suffixes: tuple[str, ...] = ("",)
     ignores_targets: bool = False
+    uses_keras: bool = True
 
     def task_for(self, dataset_task: Task) -> Task:
         """Tell what is done with a data set: an autoencoder reconstructs whatever the labels are for."""
