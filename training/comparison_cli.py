@@ -97,7 +97,8 @@ def verdict(found: dict[str, Any]) -> list[str]:
     if "p_value" in test:
         counts = (
             f"of {test['rows']} held-out rows {test['both_right']} are right in both, "
-            f"{test['only_first_right']} only in {first}, {test['only_second_right']} only in {second}, {test['both_wrong']} in neither"
+            f"{test['only_first_right']} only in {first}, "
+            f"{test['only_second_right']} only in {second}, {test['both_wrong']} in neither"
         )
         return [counts, f"{test['name']}: p = {test['p_value']:.3g}: {test['says']}"]
     bounds = f"the errors of {second} are {test['mean_difference']:+.4g} ({test['low']:+.4g} to {test['high']:+.4g})"
