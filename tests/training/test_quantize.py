@@ -114,7 +114,7 @@ def test_nothing_is_published_where_int8_is_worse_than_allowed(empty_store: Stor
     demanding = dataclasses.replace(job, export=ExportOptions(quantize="int8", max_drop=-2.0))
 
     with pytest.raises(QuantizationRefused, match="int8 gives accuracy"):
-        pipeline.run(demanding, say=lambda line: None)
+        pipeline.run(demanding, say=lambda _: None)
 
     assert empty_store.models() == []
 

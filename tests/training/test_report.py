@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from model_store import StoredVersion
+from model_store import STARTER_MODELS, StoredVersion
 from model_store.manifest import REPORT_FILE, DatasetFacts, Parity
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from service.app import create_app
@@ -227,3 +227,13 @@ def test_the_service_shows_the_page_confined_and_links_to_it(digits: StoredVersi
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
     overview = client.get("/", headers={"Accept": "text/html"}).text
     assert 'href="v2/models/reported/report"' in overview
+
+
+def test_a_version_without_a_page_says_so() -> None:
+    client = create_app(Settings(store=str(STARTER_MODELS), control="explicit", load=("wine-dnn",))).test_client()
+
+    answer = client.get("/v2/models/wine-dnn/report")
+
+    assert answer.status_code == 404
+    assert "model 'wine-dnn' version 1 has no report" in answer.json["error"]
+    assert "wine-dnn/report" not in client.get("/", headers={"Accept": "text/html"}).text
