@@ -100,8 +100,9 @@ def _curves_of_one(scores: Floats, positive: npt.NDArray[np.bool_]) -> dict[str,
     return {
         "roc": {
             "area": float(roc_auc_score(positive, scores)),
-            "x": grid.tolist(),
-            "y": np.round(np.interp(grid, false, true), 5).tolist(),
+            # The curve rises from the corner, however steeply.
+            "x": [0.0, *grid.tolist()],
+            "y": [0.0, *np.round(np.interp(grid, false, true), 5).tolist()],
         },
         "precision_recall": {
             "area": float(average_precision_score(positive, scores)),

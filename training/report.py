@@ -163,7 +163,7 @@ def _short(value: Any) -> str:
 
 
 def _card(mistake: Mistake, dataset: Dataset) -> Card:
-    row = dataset.test.inputs[mistake.index]
+    row = dataset.test.inputs[[mistake.index]][0]
     shown = np.asarray(row, np.uint8) if dataset.kind == "image" else _describe(row, dataset)[:LONGEST_TEXT]
     return Card(
         row=mistake.index,

@@ -102,6 +102,7 @@ def render(page: Page) -> str:
         "seconds": facts["seconds"],
         "parameters": {name: _written(value) for name, value in file.parameters.items()},
         "data": _data(file.dataset),
+        "warnings": facts.get("data", {}).get("warnings", []),
         "made": _made(file),
         "files": list(file.sizes.items()),
         "quantization": _quantization(file.extra.get("quantization")),
@@ -126,6 +127,8 @@ def render_template(name: str, shown: Mapping[str, Any]) -> str:
 
 def number(value: Any) -> Any:
     """Write numbers as the whole report does: four digits that count, whole ones with thousands apart."""
+    if value is None:
+        return "–"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return value
     is_whole = isinstance(value, int) or abs(value) >= WHOLE_FROM

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from model_store import Store, StoredVersion, golden
-from model_store.manifest import Tolerance
+from model_store.manifest import REPORT_FILE, Tolerance
 from training import onnx_check, pipeline, train
 from training.datasets import Dataset
 from training.errors import FitDiverged, ParityBroken, UnconvertedLayers
@@ -40,6 +40,10 @@ def assert_whole(stored: StoredVersion) -> None:
     received = {manifest.outputs[0].name: answer(stored, expected.inputs[manifest.inputs[0].name])}
     assert golden.compare(expected.keras, received, Tolerance()) == []
     assert golden.compare(expected.onnx, received, Tolerance()) == []
+    if "report/evaluation.json" in manifest.files:
+        page = (stored.path / REPORT_FILE).read_text(encoding="utf-8")
+        assert "<script" not in page
+        assert page.count("<svg") >= 3
     pictures = [stored.path / name for name in manifest.files if name.endswith(".png")]
     assert sum(path.stat().st_size for path in pictures) <= 100_000
 
@@ -100,7 +104,8 @@ def test_the_report_holds_curves_matrix_and_mistakes(digits: StoredVersion) -> N
 
     reports = {name for name in digits.manifest.files if name.startswith("report/")}
     figures = ("learning_curves", "confusion_matrix", "mistakes")
-    assert reports == {"report/evaluation.json", *(f"report/{name}.png" for name in figures)}
+    others = {f"report/{name}" for name in ("evaluation.json", "predictions.npz", "report.html")}
+    assert reports == others | {f"report/{name}.png" for name in figures}
     assert facts["metrics"] == digits.manifest.metrics
     matrix = np.array(facts["confusion_matrix"])
     assert matrix.sum() == 359

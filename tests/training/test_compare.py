@@ -1,0 +1,243 @@
+"""`ovenbird store compare`: two versions side by side, from what they published about themselves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from model_store import STARTER_MODELS, Draft, Golden, Manifest, Store
+from model_store.errors import InvalidPredictions
+from model_store.manifest import DatasetFacts, InputSpec, OutputSpec, Parity, digest_files
+from model_store.predictions import PREDICTIONS_FILE, Predictions
+from model_store.steering import set_label
+from training.comparison import mid_p
+from training.comparison_cli import compare
+
+TRUTH = np.array([0, 1] * 50, np.int32)
+
+
+def classes(wrong: list[int], rows: str = "same rows") -> Predictions:
+    predicted = TRUTH.copy()
+    predicted[wrong] = 1 - predicted[wrong]
+    return Predictions(
+        rows=rows, kind="classification", truth=TRUTH, predicted=predicted, probability=np.ones(100, np.float16)
+    )
+
+
+def values(error: float) -> Predictions:
+    truth = np.arange(100, dtype=np.float32)
+    noise = np.where(np.arange(100) % 3, error, error / 2)
+    return Predictions(rows="values", kind="regression", truth=truth, predicted=(truth + noise).astype(np.float32))
+
+
+@pytest.fixture
+def publish(tmp_path: Path) -> Callable[..., None]:
+    """Publish a version that only its report and its manifest make different."""
+
+    def run(model: str, predictions: Predictions | None, dataset: str = "coins", **parameters: object) -> None:
+        folder = tmp_path / "draft"
+        (folder / "report").mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"not loaded here")
+        one = {"x": np.zeros((1, 1), np.float32)}
+        Golden(inputs=one, keras=one, onnx=one).write(folder / "golden.npz")
+        if predictions is not None:
+            predictions.write(folder / PREDICTIONS_FILE)
+        metric = 0.5 if predictions is None else float(1 - predictions.errors.mean())
+        batches = [{"rows": 1, "onnxruntime": 20.0, "keras": 900.0}]
+        evaluation = {"metrics": {"accuracy": metric}, "latency": {"processors": 2, "batches": batches}}
+        (folder / "report/evaluation.json").write_text(json.dumps(evaluation))
+        manifest = Manifest.from_facts(
+            created=datetime.now(UTC),
+            recipe="dnn",
+            parameters={"seed": 0, **parameters},
+            seed=0,
+            dataset=DatasetFacts(name=dataset, sha256=f"{len(dataset):064x}", license="CC0", sizes={"test": 100}),
+            inputs=(InputSpec(name="x", dtype="float32", shape=(None, 1), kind="features"),),
+            outputs=(OutputSpec(name="y", dtype="float32", shape=(None, 1), kind="value"),),
+            metrics={"accuracy": metric},
+            parity=Parity(batch_sizes=(1,), max_abs_difference={"y": 0.0}),
+            libraries={},
+            files=digest_files(folder),
+        )
+        Store(tmp_path / "store").publish(Draft(model, folder, manifest))
+        shutil.rmtree(folder, ignore_errors=True)
+
+    return run
+
+
+@pytest.fixture
+def ask(tmp_path: Path) -> Callable[..., Result]:
+    def run(*arguments: str, store: Path | None = None) -> Result:
+        return CliRunner().invoke(compare, [*arguments, "--store", str(store or tmp_path / "store")])
+
+    return run
+
+
+def test_classifiers_are_told_apart_by_the_rows_that_only_one_has_right(publish, ask) -> None:
+    publish("weak", classes(list(range(12))), epochs=2)
+    publish("strong", classes([0, 50]), epochs=9)
+
+    found = json.loads(ask("weak", "strong", "--json").stdout)
+
+    test = found["test"]
+    assert (test["both_right"], test["only_first_right"], test["only_second_right"], test["both_wrong"]) == (
+        87,
+        1,
+        11,
+        1,
+    )
+    assert test["p_value"] == pytest.approx(0.003418, abs=1e-5)
+    assert test["says"] == "strong@1 is better"
+    assert found["metrics"]["accuracy"] == {"first": 0.88, "second": 0.98, "difference": pytest.approx(0.1)}
+    assert found["parameters"] == {"epochs": {"first": 2, "second": 9}}
+    assert found["latency_us"]["batch of 1"] == {"first": 20.0, "second": 20.0, "difference": 0.0}
+
+
+def test_a_difference_that_chance_could_make_is_called_none(publish, ask) -> None:
+    publish("one", classes([1, 2, 3]))
+    publish("two", classes([4]))
+
+    shown = ask("one", "two")
+
+    assert shown.exit_code == 0
+    assert "of 100 held-out rows 96 are right in both, 1 only in one@1, 3 only in two@1, 0 in neither" in shown.output
+    assert "no difference that these rows can show" in shown.output
+    assert "accuracy        0.97   0.99   +0.02" in shown.output
+
+
+@pytest.mark.parametrize(("one", "other", "p"), [(10, 0, 0.000977), (7, 2, 0.109375), (5, 5, 1.0), (0, 0, 1.0)])
+def test_the_mid_p_value_is_that_of_the_tables(one: int, other: int, p: float) -> None:
+    assert mid_p(one, other) == mid_p(other, one) == pytest.approx(p, abs=1e-6)
+
+
+def test_regressions_are_told_apart_by_their_errors_on_the_same_rows(publish, ask) -> None:
+    publish("rough", values(3.0))
+    publish("fine", values(1.0))
+
+    test = json.loads(ask("rough", "fine", "--json").stdout)["test"]
+
+    assert test["low"] < test["mean_difference"] == pytest.approx(-5 / 3, abs=0.02)
+    assert test["high"] < 0
+    assert test["says"] == "fine@1 is better"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "complaint"),
+    [
+        pytest.param(classes([], "some"), classes([], "others"), "different held-out rows", id="rows"),
+        pytest.param(classes([], "values"), values(1.0), "was made for classification, b@1 for regression", id="tasks"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line(publish, ask, one, other, complaint) -> None:
+    publish("a", one)
+    publish("b", other)
+
+    shown = ask("a", "b", "--json")
+
+    assert shown.exit_code == 1
+    assert complaint in shown.output
+    assert shown.output.count("\n") == 1
+
+
+def test_other_data_is_refused_even_where_nothing_is_known_of_the_rows(publish, ask) -> None:
+    publish("a", None, dataset="coins")
+    publish("b", None, dataset="dice and cards")
+
+    assert "(coins and dice and cards)" in ask("a", "b").output
+
+
+def test_versions_without_predictions_show_their_metrics_alone(ask) -> None:
+    shown = ask("mnist-dnn", "mnist-cnn", store=STARTER_MODELS)
+
+    assert shown.exit_code == 0
+    assert "accuracy" in shown.output
+    assert "note: mnist-dnn@1 and mnist-cnn@1 have no predictions.npz" in shown.output
+
+
+def test_a_label_names_a_version(publish, ask, tmp_path: Path) -> None:
+    publish("a", classes([]))
+    publish("a", classes([1]))
+    set_label(Store(tmp_path / "store"), "a", "stable", 1)
+
+    assert json.loads(ask("a@stable", "a", "--json").stdout)["versions"] == ["a@1", "a@2"]
+    assert ask("a@9", "a").exit_code == 1
+    assert "unknown model 'z'" in ask("a", "z@stable").output
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.cells: list[str] = []
+
+    def handle_starttag(self, tag: str, _: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.cells.append(data.strip())
+
+
+def test_the_page_shows_both_confusions_and_curves_without_a_script(ask, tmp_path: Path) -> None:
+    page = tmp_path / "comparison.html"
+
+    ask("mnist-dnn", "mnist-cnn", "--html", str(page), store=STARTER_MODELS)
+
+    parsed = _Page()
+    parsed.feed(page.read_text(encoding="utf-8"))
+    assert "script" not in parsed.tags
+    assert parsed.tags.count("svg") == 4
+    assert {"mnist-dnn@1", "mnist-cnn@1", "0.9784", "0.9925", "+0.0141"} <= set(parsed.cells)
+    assert page.stat().st_size < 1_500_000
+
+
+def test_a_page_that_cannot_be_written_is_said_in_one_line(ask, tmp_path: Path) -> None:
+    shown = ask("mnist-dnn", "mnist-cnn", "--html", str(tmp_path / "no/page.html"), store=STARTER_MODELS)
+
+    assert shown.exit_code == 1
+    assert "No such file or directory" in shown.output
+
+
+def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    written = classes([3])
+
+    written.write(path)
+    read = Predictions.read(path)
+
+    assert (read.rows, read.kind, len(read)) == ("same rows", "classification", 100)
+    assert np.array_equal(read.errors, written.errors)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param({"kind": np.array("classification"), "rows": np.array("x")}, id="no-columns"),
+        pytest.param({"kind": np.array("poetry"), "rows": np.array("x"), "error": np.ones(2)}, id="kind"),
+        pytest.param(
+            {"kind": np.array("regression"), "rows": np.array("x"), "truth": np.ones(2), "predicted": np.ones(3)},
+            id="lengths",
+        ),
+    ],
+)
+def test_a_file_that_is_no_predictions_is_refused(tmp_path: Path, content: dict[str, np.ndarray]) -> None:
+    path = tmp_path / "predictions.npz"
+    np.savez(path, **content)
+
+    with pytest.raises(InvalidPredictions, match=r"predictions\.npz: "):
+        Predictions.read(path)
+
+
+def test_a_broken_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(b"PK\x03\x04 no zip")
+
+    with pytest.raises(InvalidPredictions):
+        Predictions.read(path)

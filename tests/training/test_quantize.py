@@ -1,0 +1,137 @@
+"""int8: smaller, measured on its own file, published only if it stays as good, and served like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from model_store import Golden, Store, StoredVersion
+from model_store.golden import compare
+from model_store.manifest import INT8_TOLERANCE, REPORT_FILE, Tolerance
+from service.app import create_app
+from service.runtime import replay
+from service.settings import Settings
+from training import onnx_check, pipeline
+from training.errors import InvalidParameter, QuantizationRefused
+from training.job import prepare
+from training.onnx_session import Session
+from training.options import ExportOptions
+from training.quantize import check_drop, check_quantizable
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def small(train_into) -> StoredVersion:
+    (stored,) = train_into("cnn", name="small", epochs=2, filters="16,32", max_drop=0.05, quantize="int8")
+    return stored
+
+
+def test_a_file_in_int8_says_what_was_done_and_what_it_cost(small: StoredVersion) -> None:
+    facts = small.manifest.extra["quantization"]
+
+    assert small.manifest.is_quantized
+    assert facts["format"] == "int8"
+    assert facts["operators"] == {"Conv": 2, "Gemm": 2}
+    assert facts["int8"]["bytes"] == small.onnx_path.stat().st_size < facts["float32"]["bytes"] / 2
+    assert facts["int8"]["accuracy"] == small.manifest.metrics["accuracy"]
+    assert facts["drop"] == pytest.approx(facts["float32"]["accuracy"] - facts["int8"]["accuracy"])
+    assert facts["drop"] <= facts["max_drop"] == 0.05
+    assert small.manifest.parity.tolerance == INT8_TOLERANCE
+    page = (small.path / REPORT_FILE).read_text(encoding="utf-8")
+    assert "int8 beside float32" in page
+    assert "its own published answers" in page
+
+
+def test_its_metrics_are_those_of_the_file_itself(small: StoredVersion) -> None:
+    rows = prepare("cnn", "digits", store=small.path.parents[1], name=None, parameters={}).dataset.test
+
+    answers = Session(small.onnx_path).run_one(rows.inputs)
+
+    assert np.mean(answers.argmax(axis=1) == rows.targets) == pytest.approx(small.manifest.metrics["accuracy"])
+
+
+def test_the_file_passes_all_checks_and_declares_no_operator_that_it_lacks(small: StoredVersion) -> None:
+    model = onnx.load(small.onnx_path)
+
+    assert Store(small.path.parents[1]).verify(small, {"ONNX": onnx_check.check, "replay": replay.check}) == []
+    assert {entry.domain for entry in model.opset_import} == {""}
+    assert {entry.key: entry.value for entry in model.metadata_props}["quantization"] == "int8"
+
+
+def test_it_is_replayed_against_itself_and_not_against_keras(small: StoredVersion, tmp_path: Path) -> None:
+    golden = small.golden()
+    ours = Session(small.onnx_path).run(golden.inputs["image"])
+
+    assert compare(golden.onnx, ours, Tolerance()) == []
+    assert compare(golden.keras, ours, Tolerance()) != []
+
+    def checked(golden: Golden) -> list[str]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "small/1"
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(small.onnx_path.read_bytes())
+        (folder / "manifest.json").write_bytes((small.path / "manifest.json").read_bytes())
+        golden.write(folder / "golden.npz")
+        return replay.check(StoredVersion("small", 1, folder))
+
+    wrong = {"probabilities": 1 - golden.onnx["probabilities"]}  # type: ignore[operator]
+    assert checked(dataclasses.replace(golden, keras=wrong)) == []
+    (problem,) = checked(dataclasses.replace(golden, onnx=wrong))
+    assert "golden replay disagrees with the int8 file" in problem
+
+
+def test_the_service_loads_it_and_answers_as_the_file_does(small: StoredVersion) -> None:
+    settings = Settings(store=str(small.path.parents[1]), control="explicit", load=("small",))
+    golden = small.golden()
+    body = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [10, 8, 8, 1],
+                        "data": golden.inputs["image"].ravel().tolist()}]}  # fmt: skip
+
+    answer = create_app(settings).test_client().post("/v2/models/small/infer", json=body)
+
+    assert answer.status_code == 200
+    received = np.array(answer.json["outputs"][0]["data"], np.float32).reshape(10, 10)
+    assert compare(golden.onnx, {"probabilities": received}, INT8_TOLERANCE) == []
+
+
+def test_a_loss_of_quality_beyond_the_limit_is_refused_with_both_figures() -> None:
+    assert check_drop("accuracy", 0.97, 0.965, 0.01) == pytest.approx(0.005)
+    assert check_drop("mean_absolute_error", 50.0, 50.4, 0.01) == pytest.approx(0.008)
+    with pytest.raises(
+        QuantizationRefused, match=r"accuracy 0\.95 on the held-out rows, float32 0\.97: a loss of 0\.02"
+    ):
+        check_drop("accuracy", 0.97, 0.95, 0.01)
+    with pytest.raises(QuantizationRefused, match=r"more than max_drop=0\.01"):
+        check_drop("mean_absolute_error", 50.0, 51.0, 0.01)
+
+
+def test_nothing_is_published_where_int8_is_worse_than_allowed(empty_store: Store) -> None:
+    job = prepare("dnn", "iris", store=empty_store.root, name=None, parameters={"epochs": 1})
+    # No file is better than the one it was made from by so much.
+    demanding = dataclasses.replace(job, export=ExportOptions(quantize="int8", max_drop=-2.0))
+
+    with pytest.raises(QuantizationRefused, match="int8 gives accuracy"):
+        pipeline.run(demanding, say=lambda _: None)
+
+    assert empty_store.models() == []
+
+
+def test_a_recipe_that_measures_itself_is_refused_before_it_is_fitted(small: StoredVersion) -> None:
+    from training.network import Network
+
+    network = Network(task="detection", graphs=(), evaluate=lambda _: None)  # type: ignore[arg-type, return-value]
+
+    check_quantizable(network, ExportOptions())
+    with pytest.raises(InvalidParameter, match="quantize=int8: expected none"):
+        check_quantizable(network, ExportOptions(quantize="int8"))
+
+
+def test_the_command_line_takes_the_two_choices(command) -> None:
+    refused = command("dnn", "--quantize", "int4")
+
+    assert refused.exit_code == 2
+    assert "'int4' is not one of 'none', 'int8'" in refused.output
+    assert "quantize=none" in command("--list").output
