@@ -76,7 +76,7 @@ class InputSpec(_Part):
     """One input of the graph. `shape` has null for a dynamic dimension; the first is the batch.
 
     An input of kind `column` is one column of a table, by its name: a number (NaN: missing) or a text ("": missing)
-    for each row, shape [null].
+    for each row, shape [null]. `categories` are the texts that the model knows; all others are one to it.
     """
 
     name: NonEmpty
@@ -85,6 +85,7 @@ class InputSpec(_Part):
     kind: InputKind
     image: ImageFormat | None = None
     columns: tuple[NonEmpty, ...] | None = None
+    categories: tuple[NonEmpty, ...] | None = None
 
     @model_validator(mode="after")
     def _meaning_fits_the_shape(self) -> Self:

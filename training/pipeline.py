@@ -39,6 +39,8 @@ class Trained:
 def run(job: Job, *, say: Say) -> list[StoredVersion]:
     """Run a job whose data set is loaded; return what was published, the main model first."""
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
+    for note in job.dataset.notes:
+        say(f"noticed   {note}")
     network = build(job)
     say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
     fitted = fit(network, job.dataset, job.fit)

@@ -93,7 +93,11 @@ def surest_mistakes(dataset: Dataset, answers: Floats) -> tuple[list[Mistake], i
 def _describe(row: Any, dataset: Dataset) -> str:
     if dataset.columns is None:
         return str(row)
-    return ", ".join(f"{name} {value:.4g}" for name, value in zip(dataset.columns, row, strict=True))
+    return ", ".join(f"{name} {_cell(value)}" for name, value in zip(dataset.columns, row, strict=True))
+
+
+def _cell(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"
 
 
 def _as_json(mistake: Mistake, dataset: Dataset) -> dict[str, Any]:

@@ -50,7 +50,8 @@ class Dataset:
     """A loaded data set.
 
     `labels` names the classes (None: regression), `columns` the features (None: pictures and texts); `sha256` is
-    that of the file it came from, or of its content where it has no file of its own.
+    that of the file it came from, or of its content where it has no file of its own. `notes` say what was noticed
+    while it was read, a line each.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     license: str
     source: str
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def is_classified(self) -> bool:
