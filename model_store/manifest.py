@@ -97,6 +97,8 @@ class InputSpec(_Part):
                 raise ValueError(f"shape {list(self.shape)} does not hold pictures of {pixels}")
         if self.columns is not None and self.shape[1:] != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns do not fit shape {list(self.shape)}")
+        if self.categories is not None and (self.kind, self.dtype) != ("column", "string"):
+            raise ValueError(f"categories belong to a column of strings, not to {self.kind!r} of {self.dtype}")
         return self
 
 

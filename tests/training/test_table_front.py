@@ -116,6 +116,14 @@ def test_the_front_is_what_the_reference_says(tables: tuple[np.ndarray, np.ndarr
         np.testing.assert_allclose(matrix, reference(trained, rows), rtol=1e-5, atol=1e-5)
 
 
+def test_columns_may_have_any_names() -> None:
+    names = ["matrix", "t0", "t1", "column_0", "numbers", "petal length (cm)", "größe", "a/b:0", " x", "next_x0"]
+    columns = {name: [1, 2, 4] if index % 2 else ["x", "x", "y"] for index, name in enumerate(names)}
+    rows = table(**columns)
+
+    np.testing.assert_allclose(front_for(rows).encode(rows), reference(rows, rows), rtol=1e-6)
+
+
 def test_numbers_are_filled_with_the_median_and_marked_where_training_lacked_some() -> None:
     front = front_for(table(a=[1, 2, 9, math.nan], b=[0, 0, 2, 2]))
 

@@ -53,7 +53,7 @@ def build(parameters: TabularParameters, dataset: Dataset) -> Network:
     """Build the network: raw columns in, probabilities or a value out."""
     import keras
 
-    from training.tables.front import TableFront, as_table
+    from training.tables.front import TableFront, as_table, unused_name
 
     assert dataset.columns is not None
     names = dataset.columns
@@ -68,7 +68,12 @@ def build(parameters: TabularParameters, dataset: Dataset) -> Network:
 
     def graph(model: keras.Model, output: OutputSpec) -> Graph:
         return keras_graph(
-            model, front.inputs, output, before=(front,), encode=encode, sample=lambda inputs: as_table(inputs, names)
+            model,
+            front.inputs,
+            output.model_copy(update={"name": unused_name(output.name, names)}),
+            before=(front,),
+            encode=encode,
+            sample=lambda inputs: as_table(inputs, names),
         )
 
     matrix = keras.Input((front.width,))

@@ -8,7 +8,7 @@ some, a column of 0 and 1 says so. A category: one column of 0 and 1 for each th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -130,7 +130,8 @@ class TableFront:
 
     @cached_property
     def _session(self) -> Session:
-        return Session(canonical(self.to_onnx(), inputs=[column.name for column in self.columns], outputs=["matrix"]))
+        names = [column.name for column in self.columns]
+        return Session(canonical(self.to_onnx(), inputs=names, outputs=[unused_name("matrix", names)]))
 
     @property
     def _numbers(self) -> list[tuple[str, NumberColumn]]:
@@ -212,6 +213,13 @@ def _category_part(graph: _Nodes, name: str, column: CategoryColumn) -> str:
 
 def _starts(rows: int) -> range:
     return range(0, max(rows, 1), ROWS_AT_ONCE)
+
+
+def unused_name(wanted: str, columns: Collection[str]) -> str:
+    """Name an output: as `wanted`, unless a column is called so."""
+    while wanted in columns:
+        wanted = f"predicted_{wanted}"
+    return wanted
 
 
 def as_table(inputs: Array, names: Sequence[str]) -> Array:

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from training.datasets.dataset import Array
+from training.evaluate import EPSILON
 
 MOST_ROWS = 2000
 REPEATS = 5
 SEED = 20_240_229
-# Far below what float32 can tell from 0, so that the logarithm of a wrong certainty stays finite.
-EPSILON = 1e-7
 
 Floats = npt.NDArray[np.floating]
 
