@@ -97,7 +97,9 @@ def _describe(row: Any, dataset: Dataset) -> str:
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    if isinstance(value, str):
+        return value or "–"
+    return "–" if np.isnan(value) else f"{value:.4g}"
 
 
 def _as_json(mistake: Mistake, dataset: Dataset) -> dict[str, Any]:
