@@ -90,7 +90,7 @@ def test_every_format_is_read_alike(write: Any, tmp_path: Path, write_csv: Write
 def test_what_was_left_out_is_said(tmp_path: Path, write_csv: Write) -> None:
     notes = load(as_csv(tmp_path, people(), write_csv), target="answer").notes
 
-    assert notes[0] == "left out 1 rows without a target, the first at line 5"
+    assert notes[0] == "left out 1 row without a target, the first at line 5"
     assert notes[1].startswith("column 'id' is left out: each row has another text, as an identifier has")
     assert notes[2].startswith("column 'since' is left out: it holds dates, which are not read")
     assert notes[3] == "column 'constant' is left out: it is '1' in every row"

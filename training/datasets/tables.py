@@ -101,7 +101,8 @@ def _with_target(table: Table, target: str) -> tuple[Table, list[str]]:
     if not lost:
         return table, []
     first = next(place for place, cell in zip(table.places, table.columns[target], strict=True) if is_missing(cell))
-    return table.take(known), [f"left out {lost} rows without a target, the first at {first}"]
+    counted = "1 row" if lost == 1 else f"{lost} rows"
+    return table.take(known), [f"left out {counted} without a target, the first at {first}"]
 
 
 def _targets(
