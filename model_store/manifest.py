@@ -80,7 +80,7 @@ class InputSpec(_Part):
     """One input of the graph. `shape` has null for a dynamic dimension; the first is the batch.
 
     An input of kind `column` is one column of a table, by its name: a number (NaN: missing) or a text ("": missing)
-    for each row, shape [null].
+    for each row, shape [null]. `categories` are the texts that the model knows; all others are one to it.
     """
 
     name: NonEmpty
@@ -89,6 +89,7 @@ class InputSpec(_Part):
     kind: InputKind
     image: ImageFormat | None = None
     columns: tuple[NonEmpty, ...] | None = None
+    categories: tuple[NonEmpty, ...] | None = None
 
     @model_validator(mode="after")
     def _meaning_fits_the_shape(self) -> Self:
@@ -100,6 +101,8 @@ class InputSpec(_Part):
                 raise ValueError(f"shape {list(self.shape)} does not hold pictures of {pixels}")
         if self.columns is not None and self.shape[1:] != (len(self.columns),):
             raise ValueError(f"{len(self.columns)} columns do not fit shape {list(self.shape)}")
+        if self.categories is not None and (self.kind, self.dtype) != ("column", "string"):
+            raise ValueError(f"categories belong to a column of strings, not to {self.kind!r} of {self.dtype}")
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mimetypes
 import urllib.parse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,14 +103,23 @@ def _base(model: str) -> str:
 
 def _from_metadata(url: str, model: str, rows: int, payload: Payload) -> Work:
     """Make requests that fit what the service says of the model."""
-    tensors = json.loads(call(url, _base(model)))["inputs"]
+    metadata = json.loads(call(url, _base(model)))
+    tensors, known = metadata["inputs"], _categories(metadata.get("properties", {}))
     datatypes = {tensor["name"]: tensor["datatype"] for tensor in tensors}
     chance = np.random.default_rng(0)
     try:
-        made = [encode(random_inputs(tensors, rows, chance), datatypes, payload) for _ in range(VARIANTS)]
+        made = [
+            encode(random_inputs(tensors, rows, chance, categories=known), datatypes, payload) for _ in range(VARIANTS)
+        ]
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     return Work(f"{_base(model)}/infer", tuple(made), rows)
+
+
+def _categories(properties: Mapping[str, str]) -> dict[str, list[str]]:
+    """Read the categories that a model knows of its columns."""
+    mark = "categories."
+    return {name.removeprefix(mark): json.loads(known) for name, known in properties.items() if name.startswith(mark)}
 
 
 def _from_file(model: str, file: Path) -> Work:

@@ -41,10 +41,10 @@ def predict(model: str, files: tuple[str, ...], url: str, as_json: bool) -> None
       ovenbird predict mnist-cnn@stable digit.png
       echo "def main(): pass" | ovenbird predict code-or-prose -
 
-    FILE - is standard input. What a file holds is told by its name: .png .jpg .webp pictures, .csv rows of numbers,
-    .txt .md .py and the like one text a line, .json {"inputs": rows}; otherwise by what the model takes. Pictures are
-    sent together and run as one batch; a file that cannot be answered is named, and the others are answered all the
-    same (exit code 1).
+    FILE - is standard input. What a file holds is told by its name: .png .jpg .webp pictures, .csv rows of numbers, or
+    of a table below its header, .txt .md .py and the like one text a line, .json {"inputs": rows}; otherwise by what
+    the model takes. Pictures are sent together and run as one batch; a file that cannot be answered is named, and the
+    others are answered all the same (exit code 1).
     """
     path = _path(model)
     failed = 0

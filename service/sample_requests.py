@@ -20,18 +20,26 @@ WORDS = ("the", "oven", "bird", "bakes", "a", "model", "and", "serves", "it", "h
 WORDS_PER_TEXT = 12
 
 
-def random_inputs(tensors: Sequence[Mapping[str, Any]], rows: int, chance: np.random.Generator) -> dict[str, Array]:
+def random_inputs(
+    tensors: Sequence[Mapping[str, Any]],
+    rows: int,
+    chance: np.random.Generator,
+    *,
+    categories: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Array]:
     """Make a batch of so many rows for a model whose metadata has these `inputs`.
 
     Floats lie between 0 and 1, bytes between 0 and 255, and whole numbers are 0 or 1, which every vocabulary has.
+    Texts are a few words, or one of an input's `categories`.
 
     Raises:
         ValueError: a datatype that is not carried, or a model that takes another number of rows.
     """
-    return {tensor["name"]: _random(tensor, rows, chance) for tensor in tensors}
+    known = categories or {}
+    return {tensor["name"]: _random(tensor, rows, chance, known.get(tensor["name"], ())) for tensor in tensors}
 
 
-def _random(tensor: Mapping[str, Any], rows: int, chance: np.random.Generator) -> Array:
+def _random(tensor: Mapping[str, Any], rows: int, chance: np.random.Generator, categories: Sequence[str]) -> Array:
     name, datatype, shape = tensor["name"], tensor["datatype"], list(tensor["shape"])
     if datatype not in NUMPY_DTYPES:
         raise ValueError(f"input {name!r}: no values are made for datatype {datatype}; give a request of your own")
@@ -42,7 +50,10 @@ def _random(tensor: Mapping[str, Any], rows: int, chance: np.random.Generator) -
     sizes = [OPEN_SIZE if size == -1 else size for size in shape]
     if datatype == "BYTES":
         texts = np.empty(sizes, object)
-        texts.ravel()[:] = [" ".join(chance.choice(WORDS, WORDS_PER_TEXT)) for _ in range(texts.size)]
+        texts.ravel()[:] = [
+            str(chance.choice(categories)) if categories else " ".join(chance.choice(WORDS, WORDS_PER_TEXT))
+            for _ in range(texts.size)
+        ]
         return texts
     if datatype.startswith("FP"):
         return chance.random(sizes, np.float32).astype(NUMPY_DTYPES[datatype])

@@ -22,7 +22,13 @@ from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
 # What the client sends for each kind of input, in the words of `ovenbird predict`.
-QUESTIONS = {"image": "picture.png", "features": "rows.csv", "text": "texts.txt", "vector": "rows.csv"}
+QUESTIONS = {
+    "image": "picture.png",
+    "features": "rows.csv",
+    "column": "rows.csv",
+    "text": "texts.txt",
+    "vector": "rows.csv",
+}
 
 
 class _OneLine(click.ClickException):
@@ -47,7 +53,9 @@ class _Interrupted(_OneLine):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
 @click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a .csv or .npz file.  [default: the recipe's]"
+    "--data",
+    metavar="DATASET|PATH",
+    help="A data set by name, or a .csv, .parquet, .jsonl or .npz file.  [default: the recipe's]",
 )
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
 @click.option(
@@ -88,7 +96,9 @@ def train(
       ovenbird train dnn                                        handwritten digits, in seconds
       ovenbird train cnn --data mnist --set epochs=5
       ovenbird train dnn --data mnist --set hidden=100,32 --set dropout=0
-      ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
+      ovenbird train tabular --data people.csv --set target=income   your own table: numbers, categories, gaps
+      ovenbird train tabular --data houses.parquet --set target=price --set categories=zip --set drop=id
+      ovenbird train dnn --data houses.csv --set target=price   every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
       ovenbird train cnn --dry-run                              layers and plan, nothing is fitted

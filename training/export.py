@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,18 +47,19 @@ def canonical(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> A
     Inputs and outputs get the given names, in their order.
     """
     values = [*model.graph.input, *model.graph.output]
-    _rename(model.graph, dict(zip([value.name for value in values], [*inputs, *outputs], strict=True)))
+    names = dict(zip([value.name for value in values], [*inputs, *outputs], strict=True))
+    _rename(model.graph, names, _unused_prefix(names.values()))
     for value in values:
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     model.graph.name, model.doc_string, model.producer_name = "main", "", "ovenbird"
     return model
 
 
-def _rename(graph: Any, names: dict[str, str]) -> None:
+def _rename(graph: Any, names: dict[str, str], prefix: str) -> None:
     """Name all tensors and nodes by their order in the graph, and sort the initializers."""
 
     def new(name: str) -> str:
-        return names.setdefault(name, f"t{len(names)}") if name else ""
+        return names.setdefault(name, f"{prefix}{len(names)}") if name else ""
 
     # Foreign operators keep their declared types: the checker needs them. The rest can be inferred.
     foreign = {name for node in graph.node if node.domain not in STANDARD_DOMAINS for name in node.output}
@@ -70,12 +72,20 @@ def _rename(graph: Any, names: dict[str, str]) -> None:
         node.output[:] = [new(name) for name in node.output]
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.GRAPH:
-                _rename(attribute.g, names)
+                _rename(attribute.g, names, prefix)
     for tensor in graph.initializer:
         tensor.name = new(tensor.name)
     _replace(graph.value_info, kept)
     _replace(graph.initializer, sorted(graph.initializer, key=lambda tensor: str(tensor.name)))
     graph.doc_string = ""
+
+
+def _unused_prefix(names: Iterable[str]) -> str:
+    """Choose what the names of inner tensors begin with: a column of a table may be called t5."""
+    taken, prefix = set(names), "t"
+    while any(re.fullmatch(rf"{prefix}[0-9]+", name) for name in taken):
+        prefix += "_"
+    return prefix
 
 
 def _replace(field: Any, messages: list[Any]) -> None:

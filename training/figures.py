@@ -40,6 +40,7 @@ COLOURS = 128
 MOST_COUNTED_CLASSES = 12
 GALLERY_COLUMNS = 8
 MOST_DRAWN_POINTS = 500
+MOST_BARS = 30
 
 
 @dataclass(frozen=True)
@@ -244,6 +245,28 @@ def predicted_against_true(predicted: Numbers, true: Numbers) -> Figure:
     )
     axes.set(xlabel="true", ylabel="predicted", title=f"{len(true)} held-out rows")
     axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def importances(columns: Sequence[tuple[str, float, float]], unit: str) -> Figure:
+    """Draw a bar for each column, (name, mean, standard deviation), the first on top; of many the first ones."""
+    drawn = columns[:MOST_BARS]
+    figure = _figure(7, 1.2 + 0.26 * len(drawn))
+    axes = figure.subplots()
+    places = range(len(drawn))
+    axes.barh(
+        places,
+        [mean for _, mean, _ in drawn],
+        xerr=[deviation for *_, deviation in drawn],
+        color=TRAINING,
+        error_kw={"ecolor": QUIET, "elinewidth": 1},
+    )
+    axes.set_yticks(places, [shown(name, 32) for name, *_ in drawn], fontsize=9, parse_math=False)
+    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set(xlabel=unit)
+    if len(drawn) < len(columns):
+        axes.set_title(f"the first {len(drawn)} of {len(columns)} columns", fontsize=11)
     _plain(axes)
     return figure
 

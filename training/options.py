@@ -69,15 +69,18 @@ class FitOptions(Parameters):
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(Parameters):
-    """How a user's CSV file is read."""
+    """How a user's table is read: CSV, or for the recipe tabular also Parquet and JSON Lines."""
 
-    target: str = parameter("", "CSV: the column to predict (default: target in tables, label beside texts)")
+    target: str = parameter("", "table: the column to predict (default: target in tables, label beside texts)")
     text: str = parameter("text", "CSV: the column that holds the texts, for the recipe text")
     task: str = parameter(
         "auto",
-        "CSV: what to predict; auto: classes if the target is text or at most 20 different whole numbers",
+        "table: what to predict; auto: classes if the target is text or at most 20 different whole numbers",
         choices=("auto", "classification", "regression"),
     )
+    numbers: tuple[str, ...] = parameter((), "tabular: columns that hold numbers", may_be_empty=True)
+    categories: tuple[str, ...] = parameter((), "tabular: columns that hold categories", may_be_empty=True)
+    drop: tuple[str, ...] = parameter((), "tabular: columns that are left out", may_be_empty=True)
 
 
 @dataclass(frozen=True, kw_only=True)

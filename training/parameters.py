@@ -6,6 +6,7 @@ Knows no recipe.
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -92,7 +93,7 @@ class Described:
         if self.limits.choices is not None:
             return str(self.limits)
         kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-        kind = "whole numbers separated by commas" if self._is_tuple else kinds[self.type]
+        kind = _LISTS[self.type] if self._is_tuple else kinds[self.type]
         return f"{kind} {self.limits}".rstrip()
 
     @property
@@ -117,7 +118,7 @@ class Described:
         if not isinstance(value, str):
             return _plain(value, self.type)
         try:
-            return _PARSERS.get(self.type, _tuple_of_ints)(value.strip())
+            return _PARSERS[self.type](value.strip())
         except ValueError:
             raise InvalidParameter(self.name, value, expected=self.expected) from None
 
@@ -181,4 +182,20 @@ def _tuple_of_ints(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",")) if text else ()
 
 
-_PARSERS: dict[Any, Callable[[str], Any]] = {int: int, float: float, bool: _boolean, str: str}
+def _tuple_of_texts(text: str) -> tuple[str, ...]:
+    """Read names between commas; one that holds a comma is quoted, as CSV has it."""
+    return tuple(name.strip() for name in next(csv.reader([text], skipinitialspace=True), []))
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    bool: _boolean,
+    str: str,
+    tuple[int, ...]: _tuple_of_ints,
+    tuple[str, ...]: _tuple_of_texts,
+}
+_LISTS: dict[Any, str] = {
+    tuple[int, ...]: "whole numbers separated by commas",
+    tuple[str, ...]: "names separated by commas",
+}

@@ -55,6 +55,8 @@ def run(
     each step in a line; `show`, if there is one, the text of a line that stays alive during the fit.
     """
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
+    for note in job.dataset.notes:
+        say(f"noticed   {note}")
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
         check_quantizable(network, job.export)

@@ -159,7 +159,9 @@ def _describe(row: Any, dataset: Dataset) -> str:
 
 
 def _short(value: Any) -> str:
-    return value if isinstance(value, str) else f"{value:.4g}"
+    if isinstance(value, str):
+        return value or "–"
+    return "–" if np.isnan(value) else f"{value:.4g}"
 
 
 def _card(mistake: Mistake, dataset: Dataset) -> Card:

@@ -16,6 +16,7 @@ import orjson
 
 from model_store.manifest import InputSpec, OutputSpec
 from service.codec import forms
+from service.codec.columns import columns_of_csv, columns_of_fields, columns_of_json, is_table
 from service.codec.forms import Part
 from service.codec.json_tensors import parse, tensor_from_json
 from service.codec.pictures import MAX_PIXELS_TOGETHER, picture, pixels
@@ -59,9 +60,10 @@ class Asked:
 def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: int) -> Asked:
     """Make a model's input tensors from a body, by its content type.
 
-    `image/*` is one picture, `text/csv` rows of numbers (with or without a header), other `text/*` one text a line,
-    `application/json` `{"inputs": rows}` or `{"inputs": {name: rows}}`, and `multipart/form-data` any number of these,
-    which become one batch. Without a telling content type the kind of the model's input decides.
+    `image/*` is one picture, `text/csv` rows of numbers (with or without a header) or of a table's columns (with
+    one), other `text/*` one text a line, `application/json` `{"inputs": rows}` or `{"inputs": {name: rows}}`, and
+    `multipart/form-data` any number of these, which become one batch. Without a telling content type the kind of the
+    model's input decides.
 
     Raises:
         UnsupportedMedia: the content type is none of these, or does not fit the model's input.
@@ -79,7 +81,7 @@ def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: 
     if media_type == forms.URLENCODED and kind == "csv":
         fields = forms.urlencoded(body)
         if _columns(model).intersection(name for name, _ in fields):
-            return Asked({model.inputs[0].name: row_of_fields(fields, model.inputs[0])})
+            return Asked(_row_of_fields(fields, model))
     return Asked(_read(kind, body, model))
 
 
@@ -125,6 +127,10 @@ def _fitting(kind: Kind | None, what: str, model: Described) -> Kind:
     """Return this kind if the model takes it."""
     if kind == "json":
         return kind
+    if is_table(model.inputs):
+        if kind == "csv":
+            return kind
+        raise UnsupportedMedia(f"{what} does not fit the columns of a table; it takes text/csv or application/json")
     if len(model.inputs) > 1:
         raise UnsupportedMedia(f"this model has {len(model.inputs)} inputs: send JSON, {{'inputs': {{name: rows}}}}")
     (spec,) = model.inputs
@@ -144,6 +150,8 @@ def _takes(spec: InputSpec) -> str:
 def _read(kind: Kind, body: bytes, model: Described) -> dict[str, Array]:
     if kind == "json":
         return _from_json(body, model)
+    if is_table(model.inputs):
+        return columns_of_csv(body, model.inputs)
     (spec,) = model.inputs
     if kind == "text":
         return {spec.name: lines(body, spec)}
@@ -158,7 +166,7 @@ def _from_parts(parts: Sequence[Part], model: Described, max_text_bytes: int) ->
     columns = _columns(model)
     fields = [part for part in parts if part.filename is None and part.field in columns]
     others = [part for part in parts if part.filename is not None or not fields]
-    if len(model.inputs) > 1 and len(others) > 1:
+    if len(model.inputs) > 1 and len(others) > 1 and not is_table(model.inputs):
         raise UnsupportedMedia(f"this model has {len(model.inputs)} inputs: send one part, of JSON")
     kinds = [_kind_of_part(part, model) for part in others]
     pictures = [part for part, kind in zip(others, kinds, strict=True) if kind == "picture"]
@@ -168,13 +176,21 @@ def _from_parts(parts: Sequence[Part], model: Described, max_text_bytes: int) ->
         raise MalformedBody(f"the pictures have {seen} pixels together; at most {MAX_PIXELS_TOGETHER} are read")
     found = [(part, _read_part(part, kind, model)) for part, kind in zip(others, kinds, strict=True)]
     if fields:
-        spec = model.inputs[0]
-        found.append((fields[0], {spec.name: row_of_fields([(part.field, _text(part)) for part in fields], spec)}))
+        found.append((fields[0], _row_of_fields([(part.field, _text(part)) for part in fields], model)))
     return _one_batch(found, model)
 
 
 def _columns(model: Described) -> set[str]:
+    if is_table(model.inputs):
+        return {spec.name for spec in model.inputs}
     return set(model.inputs[0].columns or ()) if len(model.inputs) == 1 else set()
+
+
+def _row_of_fields(fields: Sequence[tuple[str, str]], model: Described) -> dict[str, Array]:
+    if is_table(model.inputs):
+        return columns_of_fields(fields, model.inputs)
+    (spec,) = model.inputs
+    return {spec.name: row_of_fields(fields, spec)}
 
 
 def _read_part(part: Part, kind: Kind, model: Described) -> dict[str, Array]:
@@ -205,16 +221,20 @@ def _one_batch(found: Sequence[tuple[Part, dict[str, Array]]], model: Described)
         part, inputs = found[0]
         rows = max((len(array) if array.ndim else 1 for array in inputs.values()), default=0)
         return Asked(inputs, (part.filename,) * rows)
-    (spec,) = model.inputs
+    together = {spec.name: _one_under_another(found, spec) for spec in model.inputs}
+    name = model.inputs[0].name
+    files = tuple(part.filename for part, inputs in found for _ in range(len(inputs[name])))
+    return Asked(together, files)
+
+
+def _one_under_another(found: Sequence[tuple[Part, dict[str, Array]]], spec: InputSpec) -> Array:
     first = found[0][1].get(spec.name)
     for part, inputs in found:
         array = inputs.get(spec.name)
         if first is None or array is None or array.ndim == 0 or array.shape[1:] != first.shape[1:]:
             received = "none" if array is None else list(array.shape)
             raise WrongTensor(f"{part}: its rows do not fit under those of {found[0][0]}: received shape {received}")
-    arrays = [inputs[spec.name] for _, inputs in found]
-    files = tuple(part.filename for (part, _), array in zip(found, arrays, strict=True) for _ in range(len(array)))
-    return Asked({spec.name: np.concatenate(arrays)}, files)
+    return np.concatenate([inputs[spec.name] for _, inputs in found])
 
 
 def _from_json(body: bytes, model: Described) -> dict[str, Array]:
@@ -224,6 +244,8 @@ def _from_json(body: bytes, model: Described) -> dict[str, Array]:
         hint = '; "instances" are asked about at /v1/models/MODEL:predict' if is_v1 else ""
         raise MalformedBody(f'expected a JSON object with "inputs": rows, or {{name: rows}}{hint}')
     inputs = message["inputs"]
+    if is_table(model.inputs):
+        return columns_of_json(inputs, model.inputs)
     if not isinstance(inputs, dict):
         if len(model.inputs) > 1:
             raise MalformedBody(f"inputs: this model has {len(model.inputs)} inputs, send an object of name: rows")

@@ -55,7 +55,7 @@ def table(body: bytes, spec: InputSpec) -> Array:
         header = [name.strip() for name in rows.pop(0)]
         missing = [name for name in columns if name not in header]
         if missing:
-            raise MalformedBody(_lacking(missing, header, one_line=not rows))
+            raise MalformedBody(lacking(missing, header, one_line=not rows))
         positions = [header.index(name) for name in columns]
     else:
         positions = list(range(len(columns) or (spec.shape[-1] or len(rows[0]) if rows else 0)))
@@ -84,7 +84,8 @@ def row_of_fields(fields: Sequence[tuple[str, str]], spec: InputSpec) -> Array:
     return _array([[float(values[name]) for name in columns]], spec)
 
 
-def _lacking(missing: Sequence[str], header: Sequence[str], *, one_line: bool) -> str:
+def lacking(missing: Sequence[str], header: Sequence[str], *, one_line: bool) -> str:
+    """Say which columns a CSV header lacks, and what may be the cause."""
     found = ", ".join(header[:40]) + (", …" if len(header) > 40 else "")
     advice = ""
     if one_line and len(header) > 1:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from model_store.manifest import InputSpec
 from service.openapi import examples, general, schemas
 from service.openapi.operations import at, body, computed, content, error_responses
 from service.openapi.schemas import reference
-from service.openapi.served import Served, only_input
+from service.openapi.served import Served, only_input, table_of
 
 PICTURES = ("image/png", "image/jpeg", "image/webp")
 
@@ -66,6 +67,8 @@ def model_paths(model: Served) -> dict[str, Any]:
 
 def _by_hand(model: Served) -> list[dict[str, Any]]:
     """List what the friendly route takes for this model."""
+    if columns := table_of(model):
+        return _table_by_hand(model, columns)
     json = content(reference("Simple"), example=examples.simple(model))
     spec = only_input(model)
     if spec is None or spec.kind == "tensor":
@@ -84,6 +87,19 @@ def _by_hand(model: Served) -> list[dict[str, Any]]:
         "required": list(spec.columns),
     }
     return [rows, content(row, media_type="application/x-www-form-urlencoded"), general.FILES, json]
+
+
+def _table_by_hand(model: Served, columns: Sequence[InputSpec]) -> list[dict[str, Any]]:
+    """List what it takes for a table's columns: rows below a header, a form's fields, JSON by row or by column."""
+    rows = content({"type": "string", "minLength": 1}, media_type="text/csv", example=examples.csv_table(columns))
+    names = [spec.name for spec in columns]
+    field = {"type": "object", "properties": {spec.name: schemas.field(spec) for spec in columns}, "required": names}
+    return [
+        rows,
+        content(field, media_type="application/x-www-form-urlencoded"),
+        general.FILES,
+        content(schemas.table(columns), example=examples.simple(model)),
+    ]
 
 
 def _verbs(model: Served) -> list[str]:

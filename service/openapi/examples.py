@@ -13,7 +13,7 @@ from typing import Any
 
 from model_store.manifest import InputSpec
 from service.codec.oip import NOT_IN_JSON
-from service.openapi.served import Served, only_input
+from service.openapi.served import Served, only_input, table_of
 from service.tensors import TensorSpec
 
 # A digit, white on black, as PNG in base64: pictures are resized to what a model takes.
@@ -39,13 +39,16 @@ def inference_request(model: Served) -> dict[str, Any] | None:
     """Write an inference request of one row; None if JSON cannot carry what the model takes, or if it is too long."""
     if not _may_be_json(model) or _values(model) > DESCRIBED_VALUES:
         return None
-    return {"inputs": [_tensor(spec) | {"data": [_value(spec)] * _size(spec)} for spec in model.signature.inputs]}
+    values = _example_values(model)
+    return {"inputs": [_tensor(spec) | {"data": [values[spec.name]] * _size(spec)} for spec in model.signature.inputs]}
 
 
 def simple(model: Served) -> dict[str, Any] | None:
     """Write the friendly route's JSON: nested rows, by input if there are several; None as above."""
     if not _may_be_json(model) or _values(model) > DESCRIBED_VALUES:
         return None
+    if table_of(model):
+        return {"inputs": [_example_values(model)]}
     rows = {spec.name: _nested(_value(spec), [size or 1 for size in spec.shape]) for spec in model.signature.inputs}
     return {"inputs": rows if len(rows) > 1 else next(iter(rows.values()))}
 
@@ -60,11 +63,20 @@ def csv_rows(spec: InputSpec) -> str:
     return file.getvalue()
 
 
+def csv_table(columns: Sequence[InputSpec]) -> str:
+    """Write a row of a table below its columns' names."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([[spec.name for spec in columns], map(_cell, columns)])
+    return file.getvalue()
+
+
 def v1_predict(model: Served) -> dict[str, Any] | None:
     """Write a predict request of TensorFlow Serving's interface; None as above."""
     spec = only_input(model)
     if spec is not None and spec.kind == "image":
         return {"instances": [{"b64": PICTURE}]}
+    if table_of(model):
+        return {"instances": [_example_values(model)]}
     return simple(model)
 
 
@@ -91,6 +103,10 @@ def commands(model: Served, root: str, path: str) -> list[Command]:
 
 
 def _by_hand(model: Served, address: str) -> Command | None:
+    if columns := table_of(model):
+        arguments = ["-H", "Content-Type: text/csv", "--data-binary", csv_table(columns)]
+        title = "Rows of a table, in any order of its columns; of your own: --data-binary @FILE"
+        return Command(title, shlex.join(["curl", *arguments, address]))
     spec = only_input(model)
     kind = spec.kind if spec else "tensor"
     if spec and kind == "image":
@@ -112,13 +128,14 @@ def _inference_words(model: Served) -> str | None:
     """Write an inference request as an argument for a shell, which makes long lists of values itself."""
     if not _may_be_json(model):
         return None
+    values = _example_values(model)
     text, made = '{"inputs": [', []
     for number, spec in enumerate(model.signature.inputs):
         text += (", " if number else "") + json.dumps(_tensor(spec))[:-1] + ', "data": '
         if _size(spec) <= PRINTED_VALUES:
-            text += json.dumps([_value(spec)] * _size(spec)) + "}"
+            text += json.dumps([values[spec.name]] * _size(spec)) + "}"
         else:
-            program = shlex.quote(f"import json; print(json.dumps([{_value(spec)!r}] * {_size(spec)}))")
+            program = shlex.quote(f"import json; print(json.dumps([{values[spec.name]!r}] * {_size(spec)}))")
             made.append(f'{shlex.quote(text)}"$(python3 -c {program})"')
             text = "}"
     return "".join(made) + shlex.quote(text + "]}")
@@ -138,6 +155,18 @@ def _size(spec: TensorSpec) -> int:
 
 def _values(model: Served) -> int:
     return sum(_size(spec) for spec in model.signature.inputs)
+
+
+def _example_values(model: Served) -> dict[str, str | bool | float]:
+    """Give each input a value; a column of categories one that the model knows."""
+    values = {spec.name: _value(spec) for spec in model.signature.inputs}
+    return values | {spec.name: _cell(spec) for spec in table_of(model)}
+
+
+def _cell(spec: InputSpec) -> str | bool | float:
+    if spec.dtype == "string":
+        return spec.categories[0] if spec.categories else "other"
+    return _value(TensorSpec.promised(spec))
 
 
 def _value(spec: TensorSpec) -> str | bool | float:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from model_store.manifest import InputSpec
 from service.codec.oip import NOT_IN_JSON
 from service.tensors import NUMPY_DTYPES, Signature, TensorSpec
 
@@ -246,6 +247,33 @@ def input_tensor(spec: TensorSpec) -> Schema:
         datatype={"const": spec.datatype},
         data=tensor_data(spec),
     )
+
+
+def table(columns: Sequence[InputSpec]) -> Schema:
+    """Describe rows of a table in simple JSON: by row, or by column; what is null or left out is missing."""
+    cells = {spec.name: cell(spec) for spec in columns}
+    row = {"type": "object", "properties": cells, "additionalProperties": False}
+    by_column = {"properties": {name: listed(one, minItems=1) for name, one in cells.items()}, "minProperties": 1}
+    lists = {"type": "object", "additionalProperties": False, "description": "lists of one length"} | by_column
+    return record(("inputs",), inputs={"anyOf": [listed(row, minItems=1), lists, row]})
+
+
+def cell(spec: InputSpec) -> Schema:
+    """Describe one cell of a column."""
+    if spec.dtype == "string":
+        return {"type": ["string", "number", "boolean", "null"]} | _categories(spec)
+    return {"type": ["number", "null"]}
+
+
+def field(spec: InputSpec) -> Schema:
+    """Describe a form's field for a column: empty where it is missing."""
+    if spec.dtype == "string":
+        return TEXT | _categories(spec)
+    return {"anyOf": [{"type": "number"}, {"const": ""}]}
+
+
+def _categories(spec: InputSpec) -> Schema:
+    return {"examples": list(spec.categories)} if spec.categories else {}
 
 
 def tensor_data(spec: TensorSpec) -> Schema:

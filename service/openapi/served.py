@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from model_store.manifest import InputSpec
+from service.codec.columns import is_table
 from service.codec.media import Described
 from service.tensors import Signature
 
@@ -29,7 +30,13 @@ class Served(Protocol):
         """The tensors that go in and out."""
 
 
-def only_input(model: Served) -> InputSpec | None:
-    """Return what a model with a single input takes; None for a model with several, which takes JSON alone."""
+def table_of(model: Served) -> tuple[InputSpec, ...]:
+    """Return the columns of a model that takes a table's columns, each as an input; none for any other model."""
     inputs = model.description.inputs
-    return inputs[0] if len(inputs) == 1 else None
+    return inputs if is_table(inputs) else ()
+
+
+def only_input(model: Served) -> InputSpec | None:
+    """Return what a model with a single input takes; None for one with several, or with a table's columns."""
+    inputs = model.description.inputs
+    return inputs[0] if len(inputs) == 1 and not is_table(inputs) else None

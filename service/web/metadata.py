@@ -10,6 +10,7 @@ from flask import Blueprint, Response
 
 from model_store import Manifest
 from model_store.serving import Selection
+from service.codec.columns import is_table
 from service.live_model import LiveModel
 from service.runtime.bare import BareDescription
 from service.runtime.providers import Obtained
@@ -76,8 +77,11 @@ def _providers(obtained: Obtained) -> dict[str, str]:
 
 
 def _names(model: Manifest | BareDescription) -> dict[str, str]:
-    """Name the columns of the inputs and the entries of the outputs, as JSON lists in strings."""
+    """Name columns, the categories that are known of them, and entries of the outputs, as JSON lists in strings."""
     columns = {f"columns.{spec.name}": spec.columns for spec in model.inputs if spec.columns}
+    if is_table(model.inputs):
+        columns["columns"] = tuple(spec.name for spec in model.inputs)
+    columns |= {f"categories.{spec.name}": spec.categories for spec in model.inputs if spec.categories}
     labels = {f"labels.{spec.name}": spec.labels for spec in model.outputs if spec.labels}
     return {name: orjson.dumps(names).decode() for name, names in (columns | labels).items()}
 

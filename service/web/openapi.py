@@ -12,7 +12,7 @@ from service.live_model import LiveModel
 from service.openapi.document import document
 from service.openapi.examples import commands
 from service.openapi.reading import by_tag
-from service.openapi.served import only_input
+from service.openapi.served import only_input, table_of
 from service.web.parts import parts
 from service.web.problems import as_json
 from service.web.versions import ServedVersion, served_versions
@@ -43,6 +43,7 @@ def docs() -> str:
                 "operations": groups.pop(served.model.name) if served.is_default else [],
                 "commands": commands(served.model, request.url_root, served.path),
                 "input": only_input(served.model),
+                "table": table_of(served.model),
             }
             for served in versions
         ],

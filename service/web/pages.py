@@ -8,6 +8,7 @@ from flask import Blueprint, Response, render_template, request
 from model_store import Manifest
 from service.live_model import LiveModel
 from service.openapi.examples import commands
+from service.openapi.served import table_of
 from service.web.parts import parts
 from service.web.problems import JSON
 from service.web.versions import served_versions
@@ -42,6 +43,7 @@ def overview() -> Response:
         {
             "served": served,
             "facts": _facts(served.model),
+            "table": table_of(served.model),
             "commands": commands(served.model, request.url_root, served.path)[:1],
         }
         for served in served_versions(parts().repository, index)

@@ -39,6 +39,7 @@ def valid() -> dict[str, Any]:
                 "kind": "image",
                 "image": {"height": 28, "width": 28, "channels": 1},
                 "columns": None,
+                "categories": None,
             }
         ],
         "outputs": [
@@ -132,6 +133,7 @@ def _drop(*path: str | int) -> Callable[[dict[str, Any]], None]:
         pytest.param(_set("inputs", 0, "image", "channels", to=2), "inputs.0.image.channels", id="two-channels"),
         pytest.param(_set("inputs", 0, "image", to=None), "inputs.0", id="image-without-format"),
         pytest.param(_set("inputs", to=[features(columns=["a"])]), "inputs.0", id="columns-that-do-not-fit"),
+        pytest.param(_set("inputs", to=[features(categories=["a"])]), "inputs.0", id="categories-of-numbers"),
         pytest.param(_set("inputs", to=[features(), features()]), "inputs", id="two-inputs-of-one-name"),
         pytest.param(_set("outputs", 0, "labels", to=["no"]), "outputs.0", id="labels-that-do-not-fit"),
         pytest.param(_set("outputs", 0, "shape", to=[]), "outputs.0", id="labels-of-a-scalar"),

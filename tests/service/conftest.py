@@ -13,7 +13,7 @@ from model_store import Store, steering
 
 @pytest.fixture(scope="session")
 def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """double, slow, lower, lookup, brightness, colour, table (version 1 is stable); bare: named, one-row and others."""
+    """double, slow, lower, lookup, brightness, colour, people, table (version 1 is stable); bare: named and others."""
     store = tmp_path_factory.mktemp("tiny") / "store"
     tiny_models.publish_affine(store)
     tiny_models.publish_affine(store, "slow", slow=20)
@@ -21,6 +21,7 @@ def tiny_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_models.publish_lookup(store)
     tiny_models.publish_brightness(store)
     tiny_models.publish_brightness(store, "colour", channels=3)
+    tiny_models.publish_people(store)
     tiny_models.publish_table(store)
     steering.set_label(Store(store), "table", "stable", 1)
     tiny_models.put(store, "named", tiny_models.named())

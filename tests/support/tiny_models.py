@@ -21,7 +21,8 @@ FLOAT = TensorProto.FLOAT
 
 def _model(nodes: list[Any], inputs: list[Any], outputs: list[Any], initializers: tuple[Any, ...] = ()) -> bytes:
     graph = helper.make_graph(nodes, "main", inputs, outputs, list(initializers))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 2)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
 
@@ -216,6 +217,51 @@ def publish_table(store: Store | Path, name: str = "table") -> StoredVersion:
     """Publish y = 2 * x over the columns width, height and depth."""
     columns = ["width", "height", "depth"]
     return publish(store, name, affine(), inputs=[FLOATS | {"kind": "features", "columns": columns}])
+
+
+AGE, JOB = "age (years)", "job title"
+JOBS = ("clerk", "bäcker")
+
+
+def people() -> bytes:
+    """Cells as numbers, [batch, 2]: the age, -1 if it is missing, and the job's number: 0 missing, 1 any, 2, 3."""
+    numbering = {"": 0} | {job: number for number, job in enumerate(JOBS, 2)}
+    nodes = [
+        helper.make_node("IsNaN", [AGE], ["unknown"]),
+        helper.make_node("Where", ["unknown", "minus", AGE], ["age"]),
+        helper.make_node("LabelEncoder", [JOB], ["number"], domain="ai.onnx.ml", keys_strings=list(numbering),
+                         values_int64s=list(numbering.values()), default_int64=1),
+        helper.make_node("Cast", ["number"], ["job"], to=FLOAT),
+        *(helper.make_node("Unsqueeze", [name, "last"], [f"{name}_column"]) for name in ("age", "job")),
+        helper.make_node("Concat", ["age_column", "job_column"], ["cells"], axis=1),
+    ]  # fmt: skip
+    return _model(
+        nodes,
+        [
+            helper.make_tensor_value_info(AGE, FLOAT, ["batch"]),
+            helper.make_tensor_value_info(JOB, TensorProto.STRING, ["batch"]),
+        ],
+        [helper.make_tensor_value_info("cells", FLOAT, ["batch", 2])],
+        (numpy_helper.from_array(np.float32(-1), "minus"), numpy_helper.from_array(np.array([1]), "last")),
+    )
+
+
+def publish_people(store: Store | Path, name: str = "people") -> StoredVersion:
+    """Publish the table of ages and jobs."""
+    inputs = {AGE: np.array([39, np.nan], np.float32), JOB: np.array(["clerk", ""], object)}
+    answers = {"cells": np.array([[39, 2], [-1, 0]], np.float32)}
+    column = {"shape": [None], "kind": "column"}
+    return publish(
+        store,
+        name,
+        people(),
+        inputs=[
+            {"name": AGE, "dtype": "float32", **column},
+            {"name": JOB, "dtype": "string", **column, "categories": JOBS},
+        ],
+        outputs=[{"name": "cells", "dtype": "float32", "shape": [None, 2], "kind": "tensor"}],
+        golden=Golden(inputs=inputs, keras=answers, onnx=answers),
+    )
 
 
 def publish_text(store: Store | Path, name: str = "lower") -> StoredVersion:

@@ -24,6 +24,8 @@ CACHED_FILES = {
     "imdb": "imdb.npz",
     "reuters": "reuters.npz",
     "nsmc": "nsmc",
+    "california-housing": "california_housing.npz",
+    "boston-housing": "boston_housing.npz",
 }
 
 Train = Callable[..., list[StoredVersion]]

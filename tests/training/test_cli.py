@@ -26,8 +26,8 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        pytest.param([], "name a recipe: dnn, cnn, autoencoder, text", id="no-recipe"),
-        pytest.param(["dn"], "unknown recipe 'dn' (did you mean 'dnn'?); known: dnn, cnn", id="recipe"),
+        pytest.param([], f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list", id="no-recipe"),
+        pytest.param(["dn"], "unknown recipe 'dn' (did you mean 'dnn'?); known: dnn, ", id="recipe"),
         pytest.param(["dnn", "--data", "digit"], "unknown data set 'digit' (did you mean 'digits'?)", id="data-set"),
         pytest.param(["dnn", "--data", "absent.csv"], "absent.csv: no such file", id="file-missing"),
         pytest.param(["dnn", "--data", "pets.csv"], "no column 'target'; it has: x, kind", id="column-missing"),
@@ -51,7 +51,7 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
         ),
         pytest.param(
             ["dnn", "--set", "target=x"],
-            "parameter target=x: expected a CSV file as data; digits is none",
+            "parameter target=x: expected a table as data (.csv, .parquet, .jsonl); digits is none",
             id="column-of-a-data-set",
         ),
         pytest.param(

@@ -308,7 +308,7 @@ def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
 def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"")
 
-    with pytest.raises(UnusableData, match=r"expected a \.csv or \.npz file"):
+    with pytest.raises(UnusableData, match=r"expected a file that ends in \.csv, \.parquet, \.jsonl, \.npz"):
         load(tmp_path / "model.bin")
 
 

@@ -33,6 +33,12 @@ def test_reads_values_as_text_and_as_they_are(text: dict[str, object], value: di
     assert parameters == dataclasses.replace(DenseParameters(), **value)
 
 
+def test_reads_names_between_commas() -> None:
+    (file,) = read_parameters({"drop": 'id, "a, b",größe', "numbers": ""}, FileOptions())
+
+    assert file == FileOptions(drop=("id", "a, b", "größe"))
+
+
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("No", False), ("0", False)])
 def test_reads_true_and_false(text: str, value: bool) -> None:
     (parameters,) = read_parameters({"batch_normalization": text}, ConvolutionalParameters())

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 from training.datasets import (
+    boston_housing,
     breast_cancer,
+    california_housing,
     cifar10,
     diabetes,
     digits,
@@ -25,15 +27,16 @@ from training.datasets import (
     nsmc,
     reuters,
     stdlib,
+    tables,
     wine,
     xor,
 )
 from training.datasets.dataset import Dataset, Kind, Rows, check_usable
 from training.datasets.description import Description
-from training.errors import UnknownDataset, UnusableData
+from training.errors import InvalidParameter, UnknownDataset, UnusableData
 from training.options import FileOptions
 
-__all__ = ["DESCRIPTIONS", "Dataset", "Description", "Kind", "Rows", "is_file", "load"]
+__all__ = ["DESCRIPTIONS", "FILE_SUFFIXES", "Dataset", "Description", "Kind", "Rows", "is_file", "is_table", "load"]
 
 _MODULES: dict[str, ModuleType] = {
     module.DESCRIPTION.name: module
@@ -46,6 +49,8 @@ _MODULES: dict[str, ModuleType] = {
         xor,
         logical_and,
         logical_or,
+        california_housing,
+        boston_housing,
         stdlib,
         mnist,
         fashion_mnist,
@@ -56,12 +61,18 @@ _MODULES: dict[str, ModuleType] = {
     )
 }
 DESCRIPTIONS: dict[str, Description] = {name: module.DESCRIPTION for name, module in _MODULES.items()}
-FILE_SUFFIXES = (".csv", ".npz")
+TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
+FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npz")
 
 
 def is_file(data: str) -> bool:
     """Tell a path from the name of a data set."""
     return data not in _MODULES and ("/" in data or data.lower().endswith(FILE_SUFFIXES) or Path(data).exists())
+
+
+def is_table(data: str) -> bool:
+    """Tell a file with columns to choose from other data."""
+    return is_file(data) and data.lower().endswith(TABLE_SUFFIXES)
 
 
 def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Dataset:
@@ -78,7 +89,7 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Da
     elif is_file(data):
         dataset = _load_file(Path(data), options, kinds)
     else:
-        raise UnknownDataset(data, known=_MODULES, hint="; or the path of a .csv or .npz file")
+        raise UnknownDataset(data, known=_MODULES, hint=f"; or the path of a file: {', '.join(FILE_SUFFIXES)}")
     return check_usable(dataset)
 
 
@@ -87,6 +98,18 @@ def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dat
         raise UnusableData(f"{path}: no such file")
     if path.suffix.lower() == ".npz":
         return files.load_pictures(path)
+    if path.suffix.lower() in TABLE_SUFFIXES and "table" in kinds:
+        return tables.load_mixed(path, options)
+    _refuse_choice_of_columns(options)
     if path.suffix.lower() == ".csv":
         return files.load_texts(path, options) if "text" in kinds else files.load_table(path, options)
-    raise UnusableData(f"{path}: expected a .csv or .npz file")
+    if path.suffix.lower() in TABLE_SUFFIXES:
+        raise UnusableData(f"{path}: a {path.suffix} file is read by the recipe tabular alone; others take .csv")
+    raise UnusableData(f"{path}: expected a file that ends in {', '.join(FILE_SUFFIXES)}")
+
+
+def _refuse_choice_of_columns(options: FileOptions) -> None:
+    """Refuse what only tables of numbers and categories heed: it would be ignored."""
+    for name in ("numbers", "categories", "drop"):
+        if given := getattr(options, name):
+            raise InvalidParameter(name, ",".join(given), expected="the recipe tabular; this one takes every column")

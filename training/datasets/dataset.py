@@ -51,7 +51,8 @@ class Dataset:
 
     `labels` names the classes (None: regression), `columns` the features (None: pictures and texts); `sha256` is
     that of the file it came from, or of its content where it has no file of its own. `validation` is given where
-    the source has such a split; else a fit holds back some of the training rows.
+    the source has such a split; else a fit holds back some of the training rows. `notes` say what was noticed while
+    it was read, a line each.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Dataset:
     license: str
     source: str
     sha256: str
+    notes: tuple[str, ...] = ()
 
     @property
     def is_classified(self) -> bool:

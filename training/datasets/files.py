@@ -30,7 +30,7 @@ def load_table(path: Path, options: FileOptions) -> Dataset:
     Raises:
         UnusableData: the file is missing or not CSV, lacks the target column, or holds text, blanks or NaN.
     """
-    table = _read_csv(path)
+    table = read_csv(path)
     target = options.target or "target"
     answers = _column(path, table, target, option="target")
     columns = tuple(name for name in table if name != target)
@@ -38,9 +38,9 @@ def load_table(path: Path, options: FileOptions) -> Dataset:
         raise UnusableData(f"{path}: no column beside the target {target!r}")
     features = np.stack([_numbers(path, name, table[name]) for name in columns], axis=1)
     _no_blanks(path, target, answers)
-    is_classification = _is_classification(answers, options.task)
-    labels, targets = classes(answers) if is_classification else (None, _numbers(path, target, answers))
-    train, test = held_out(Rows(features, targets), stratified=is_classification)
+    is_classified = is_classification(answers, options.task)
+    labels, targets = classes(answers) if is_classified else (None, _numbers(path, target, answers))
+    train, test = held_out(Rows(features, targets), stratified=is_classified)
     return _dataset(path, "features", train, test, labels, columns)
 
 
@@ -50,7 +50,7 @@ def load_texts(path: Path, options: FileOptions) -> Dataset:
     Raises:
         UnusableData: the file is missing or not CSV, lacks a column, or has rows without a label.
     """
-    table = _read_csv(path)
+    table = read_csv(path)
     inputs = texts(_column(path, table, options.text, option="text"))
     answers = _column(path, table, options.target or "label", option="target")
     _no_blanks(path, options.target or "label", answers)
@@ -105,8 +105,8 @@ def _dataset(
     )
 
 
-def _read_csv(path: Path) -> dict[str, list[str]]:
-    """Read columns by name."""
+def read_csv(path: Path) -> dict[str, list[str]]:
+    """Read columns by name; raises `UnusableData` for what is no CSV file with a header."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             lines = list(csv.reader(file, strict=True))
@@ -155,13 +155,14 @@ def _problem_as_number(value: str) -> str | None:
     except ValueError:
         if not value.strip():
             return "empty"
-        return f"{value!r} is text, but a table's columns are numbers: leave the column out, or use the recipe text"
+        return f"{value!r} is text, but a table's columns are numbers: use the recipe tabular, or text for texts"
     return (
         None if math.isfinite(number) and abs(number) <= float(np.finfo(np.float32).max) else f"{value} is not finite"
     )
 
 
-def _is_classification(answers: list[str], task: str) -> bool:
+def is_classification(answers: list[str], task: str) -> bool:
+    """Tell whether the target's texts are class names: what `task` says, else what they look like."""
     if task != "auto":
         return task == "classification"
     if any(_problem_as_number(answer) for answer in answers):

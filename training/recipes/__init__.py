@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import autoencoder, cnn, dnn, mlp, perceptron, scratch, text
+from training.recipes import autoencoder, cnn, dnn, mlp, perceptron, scratch, tabular, text
 from training.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe"]
@@ -11,6 +11,7 @@ RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
         dnn.RECIPE,
+        tabular.RECIPE,
         cnn.RECIPE,
         autoencoder.RECIPE,
         text.RECIPE,

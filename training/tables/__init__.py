@@ -1,0 +1,1 @@
+"""Tables of numbers and categories: the front of their ONNX graphs, and which columns count."""
