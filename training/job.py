@@ -44,11 +44,6 @@ class Job:
     name: str
     store: Store
 
-    @property
-    def models(self) -> list[str]:
-        """The names it publishes."""
-        return [self.name + suffix for suffix in self.recipe.suffixes]
-
     def parameters_as_json(self) -> dict[str, Any]:
         """Give the recipe's parameters and the options of the fit and the file as plain JSON."""
         file = self.file.as_json() if self.file else {}

@@ -46,7 +46,7 @@ def run(job: Job, *, say: Say) -> list[StoredVersion]:
     compute_in_full_float32()
     evaluation = evaluate(network, job.dataset)
     say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
-    trained, group = Trained(job, network, fitted, evaluation), group_of(job)
+    trained, group = Trained(job, network, fitted, evaluation), group_of(job, network)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
         drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
         say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
@@ -83,22 +83,24 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
         job.dataset,
         recipe=job.recipe.name,
         parameters=job.parameters_as_json(),
-        metrics=evaluation.metrics if is_main else metrics_of_a_part(evaluation),
+        metrics=evaluation.metrics if is_main else metrics_of_a_part(graph, trained),
         parity=parity,
         group=group,
     )
 
 
-def group_of(job: Job) -> Group | None:
+def group_of(job: Job, network: Network) -> Group | None:
     """Bind the models of one job together, where there are several."""
-    if len(job.models) == 1:
+    if len(network.graphs) == 1:
         return None
-    return Group(id=uuid.uuid4().hex, members=tuple(job.models))
+    return Group(id=uuid.uuid4().hex, members=tuple(job.name + graph.suffix for graph in network.graphs))
 
 
-def metrics_of_a_part(evaluation: Evaluation) -> dict[str, float]:
-    """Give an encoder or a decoder the quality of the whole, by another name: alone it has none."""
-    name, value = next(iter(evaluation.metrics.items()))
+def metrics_of_a_part(graph: Graph, trained: Trained) -> dict[str, float]:
+    """Measure a part by itself, or give it the quality of the whole by another name: a decoder has none of its own."""
+    if graph.metrics is not None:
+        return graph.metrics(trained.job.dataset)
+    name, value = next(iter(trained.evaluation.metrics.items()))
     return {f"whole_{name}": value}
 
 

@@ -18,7 +18,11 @@ from training.parameters import Parameters
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """A named way of making a model. `learns` maps the kinds of data it takes to the tasks it can do with them."""
+    """A named way of making a model. `learns` maps the kinds of data it takes to the tasks it can do with them.
+
+    `suffixes` are those of all models that it may publish; `unsupervised` is the task of one that does not learn the
+    targets, whatever they are.
+    """
 
     name: str
     summary: str
@@ -28,11 +32,11 @@ class Recipe:
     learns: Mapping[Kind, tuple[Task, ...]]
     build: Callable[[Any, Dataset], Network]
     suffixes: tuple[str, ...] = ("",)
-    ignores_targets: bool = False
+    unsupervised: Task | None = None
 
     def task_for(self, dataset_task: Task) -> Task:
         """Tell what is done with a data set: an autoencoder reconstructs whatever the labels are for."""
-        return "reconstruction" if self.ignores_targets else dataset_task
+        return self.unsupervised or dataset_task
 
     def takes(self, kind: Kind, dataset_task: Task) -> bool:
         """Tell whether the recipe can learn from such data."""
