@@ -5,6 +5,7 @@ The one place that knows the seven steps; they do not know each other.
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import uuid
 from collections.abc import Callable
@@ -57,6 +58,8 @@ def build(job: Job) -> Network:
     """Build the recipe's network from a clean start, with every source of chance seeded."""
     import keras
 
+    # A job predicts with several small models: each is traced anew, of which TensorFlow warns as of a loop.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     keras.utils.clear_session()
     keras.utils.set_random_seed(job.fit.seed)
     return job.recipe.build(job.parameters, job.dataset)
