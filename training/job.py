@@ -63,7 +63,7 @@ def train(
     """Train a model and publish it, verified, in a store.
 
     Args:
-        recipe: a recipe's name: dnn, cnn, autoencoder, text.
+        recipe: a recipe's name: dnn, cnn, autoencoder, text, cluster.
         data: a data set's name, or the path of a .csv or .npz file; by default the recipe's own,
             which needs no download.
         store: the folder of the store; it is made if it is missing.

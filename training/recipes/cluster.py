@@ -75,7 +75,7 @@ def build(parameters: ClusterParameters, dataset: Dataset) -> Network:
         learn=clusters.learn,
         evaluate=clusters.evaluate,
         exhibits=ClusterExhibits(components=components, tried=tried, count=count).show,
-        history_unit="mean squared distance to the nearest centre",
+        history_unit="mean squared distance",
     )
 
 
