@@ -70,6 +70,7 @@ def train(
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
+      ovenbird train cluster --data customers.csv               groups of rows; a target is not needed
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b

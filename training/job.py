@@ -112,7 +112,7 @@ def prepare(
     opened = open_store(store, may_publish_starters=may_publish_starters)
     check_fits(chosen, source)
     require_packages()
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
+    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=chosen.unsupervised is None)
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")

@@ -224,6 +224,22 @@ def test_the_number_of_clusters_of_a_table_is_chosen_without_its_labels(wines: S
     assert "number_of_clusters" in report_of(wines)
 
 
+def test_a_table_without_a_target_has_clusters_too(store: Path, tmp_path: Path) -> None:
+    chance = np.random.default_rng(0)
+    rows = chance.normal(size=(60, 2)) + 20 * (np.arange(60) % 3)[:, None]
+    customers = tmp_path / "customers.csv"
+    np.savetxt(customers, rows, delimiter=",", header="age,spent (€)", comments="", encoding="utf-8")
+
+    (stored,) = train("cluster", customers, store=store, parameters={"most_clusters": 5})
+
+    assert_whole(stored)
+    assert stored.manifest.inputs[0].columns == ("age", "spent (€)")
+    assert stored.manifest.outputs[1].shape == (None, 3)
+    assert stored.manifest.metrics["silhouette"] > 0.7
+    assert set(stored.manifest.metrics) == {"silhouette", "inertia", "explained_variance"}
+    assert stored.golden().truth is None
+
+
 def test_more_clusters_than_rows_are_refused(store: Path) -> None:
     with pytest.raises(InvalidParameter, match="clusters=500: expected fewer than the 120 training rows"):
         train("cluster", "iris", store=store, parameters={"clusters": 500})

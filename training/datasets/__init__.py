@@ -58,8 +58,10 @@ def is_file(data: str) -> bool:
     return data not in _MODULES and ("/" in data or data.lower().endswith(FILE_SUFFIXES) or Path(data).exists())
 
 
-def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Dataset:
+def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = (), needs_target: bool = True) -> Dataset:
     """Load a data set by its name, or a user's file by its path, as one of the `kinds` that a recipe takes.
+
+    A table may lack the column of targets where they are not needed.
 
     Raises:
         UnknownDataset: there is no such data set and no such file.
@@ -70,17 +72,19 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Da
     if data in _MODULES:
         dataset: Dataset = _MODULES[data].load()
     elif is_file(data):
-        dataset = _load_file(Path(data), options, kinds)
+        dataset = _load_file(Path(data), options, kinds, needs_target)
     else:
         raise UnknownDataset(data, known=_MODULES, hint="; or the path of a .csv or .npz file")
     return check_usable(dataset)
 
 
-def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dataset:
+def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind], needs_target: bool) -> Dataset:
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if path.suffix.lower() == ".npz":
         return files.load_pictures(path)
     if path.suffix.lower() == ".csv":
-        return files.load_texts(path, options) if "text" in kinds else files.load_table(path, options)
+        if "text" in kinds:
+            return files.load_texts(path, options)
+        return files.load_table(path, options, needs_target=needs_target)
     raise UnusableData(f"{path}: expected a .csv or .npz file")
