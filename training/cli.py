@@ -103,6 +103,7 @@ def train(
       ovenbird train text --data mails.csv --set text=body --set target=folder
       ovenbird train cnn --dry-run                              layers and plan, nothing is fitted
       ovenbird train cnn --quantize int8                        a smaller file, if it stays as good
+      ovenbird train cluster --data customers.csv               groups of rows; a target is not needed
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b

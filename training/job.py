@@ -52,11 +52,6 @@ class Job:
     extra: Mapping[str, Any] = field(default_factory=dict)
     exhibits: tuple[Exhibit, ...] = ()
 
-    @property
-    def models(self) -> list[str]:
-        """The names it publishes."""
-        return [self.name + suffix for suffix in self.recipe.suffixes]
-
     def parameters_as_json(self) -> dict[str, Any]:
         """Give the recipe's parameters and the options of the fit, the file and the export as plain JSON."""
         file = self.file.as_json() if self.file else {}
@@ -81,7 +76,7 @@ def train(
     A job that was killed goes on, when it is started again in the same way, after the last epoch that it finished.
 
     Args:
-        recipe: a recipe's name: dnn, tabular, cnn, autoencoder, text.
+        recipe: a recipe's name, as `training.recipes.RECIPES` lists them.
         data: a data set's name, or the path of a .csv, .parquet, .jsonl or .npz file; by default the recipe's own,
             which needs no download.
         store: the folder of the store; it is made if it is missing.
@@ -156,7 +151,8 @@ def prepare(
     opened = open_store(store, may_publish_starters=may_publish_starters)
     check_fits(chosen, source)
     require_packages(needed_packages(chosen))
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
+    needs_target = chosen.unsupervised is None
+    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=needs_target)
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")

@@ -74,6 +74,7 @@ def keras_graph(
     before: tuple[OnnxPiece, ...] = (),
     encode: Callable[[Array], Array] = lambda inputs: inputs,
     sample: Callable[[Array], Array] = lambda inputs: inputs,
+    metrics: Callable[[Dataset], dict[str, float]] | None = None,
 ) -> Graph:
     """Make the graph of a Keras model; see `KerasComputation` and `Graph` for the arguments."""
     answers = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -90,6 +91,7 @@ def keras_graph(
         outputs=answers,
         computation=computation,
         sample=sample,
+        metrics=metrics,
     )
 
 

@@ -46,13 +46,17 @@ class Computation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's."""
+    """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's.
+
+    `metrics` measures it on the test rows where it is good for something of its own beside the main graph.
+    """
 
     suffix: str = ""
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     computation: Computation
     sample: Callable[[Array], Array] = lambda inputs: inputs
+    metrics: Callable[[Dataset], dict[str, float]] | None = None
 
     def predict(self, inputs: Array) -> Answers:
         """Let training's side answer any number of raw inputs, a few thousand at a time."""

@@ -6,6 +6,7 @@ The one place that knows the seven steps; they do not know each other.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 import uuid
 from collections.abc import Mapping
@@ -83,6 +84,8 @@ def build_with_keras(job: Job) -> Network:
     """Build a network of Keras's layers, in the precision that it is fitted in."""
     import keras
 
+    # A job predicts with several small models: each is traced anew, of which TensorFlow warns as of a loop.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     keras.utils.clear_session()
     keras.utils.set_random_seed(job.fit.seed)
     with computing_in(job.fit.precision):
@@ -118,7 +121,7 @@ def logging_to(folder: Path | None, job: Job) -> list[keras.callbacks.Callback]:
 def publish(trained: Trained, say: Say) -> list[StoredVersion]:
     """Export and verify every graph, then publish them together."""
     job, network = trained.job, trained.network
-    group = group_of(job)
+    group = group_of(job, network)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
         drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
         say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
@@ -152,7 +155,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
         job.dataset,
         recipe=job.recipe.name,
         parameters=job.parameters_as_json(),
-        metrics=evaluation.metrics if is_main else metrics_of_a_part(evaluation),
+        metrics=evaluation.metrics if is_main else metrics_of_a_part(graph, trained),
         parity=parity,
         group=group,
         created=created,
@@ -196,16 +199,18 @@ def described(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
-def group_of(job: Job) -> Group | None:
+def group_of(job: Job, network: Network) -> Group | None:
     """Bind the models of one job together, where there are several."""
-    if len(job.models) == 1:
+    if len(network.graphs) == 1:
         return None
-    return Group(id=uuid.uuid4().hex, members=tuple(job.models))
+    return Group(id=uuid.uuid4().hex, members=tuple(job.name + graph.suffix for graph in network.graphs))
 
 
-def metrics_of_a_part(evaluation: Evaluation) -> dict[str, float]:
-    """Give an encoder or a decoder the quality of the whole, by another name: alone it has none."""
-    name, value = next(iter(evaluation.metrics.items()))
+def metrics_of_a_part(graph: Graph, trained: Trained) -> dict[str, float]:
+    """Measure a part by itself, or give it the quality of the whole by another name: a decoder has none of its own."""
+    if graph.metrics is not None:
+        return graph.metrics(trained.job.dataset)
+    name, value = next(iter(trained.evaluation.metrics.items()))
     return {f"whole_{name}": value}
 
 

@@ -42,7 +42,7 @@ def facts(job: Job, network: Network) -> dict[str, str]:
         f"{len(job.dataset.test)} to test",
         "recipe": f"{job.recipe.name}: {network.parameter_count:,} parameters",
         **({"fit": "by the recipe's own way"} if network.learn is not None else fitted),
-        "publish": f"{', '.join(job.models)} → {job.store.root}",
+        "publish": f"{', '.join(job.name + graph.suffix for graph in network.graphs)} → {job.store.root}",
     }
 
 

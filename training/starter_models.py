@@ -37,7 +37,7 @@ STARTERS = (
     Starter(
         "fashion-mnist-cnn", "cnn", "fashion-mnist", {"epochs": 18, "batch_size": 128, "dropout": 0.4, "patience": 5}
     ),
-    Starter("mnist-autoencoder", "autoencoder", "mnist", {"epochs": 15}),
+    Starter("mnist-autoencoder", "autoencoder", "mnist", {"epochs": 15, "anomaly": False, "classifier": False}),
     Starter("wine-dnn", "dnn", "wine", {"hidden": (32,), "epochs": 60}),
     # Characters: splitting Korean at blanks reaches 80 %, characters with a convolution 85 %.
     Starter(

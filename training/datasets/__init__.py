@@ -75,8 +75,10 @@ def is_table(data: str) -> bool:
     return is_file(data) and data.lower().endswith(TABLE_SUFFIXES)
 
 
-def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Dataset:
+def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = (), needs_target: bool = True) -> Dataset:
     """Load a data set by its name, or a user's file by its path, as one of the `kinds` that a recipe takes.
+
+    A table may lack the column of targets where they are not needed.
 
     Raises:
         UnknownDataset: there is no such data set and no such file.
@@ -87,13 +89,13 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Da
     if data in _MODULES:
         dataset: Dataset = _MODULES[data].load()
     elif is_file(data):
-        dataset = _load_file(Path(data), options, kinds)
+        dataset = _load_file(Path(data), options, kinds, needs_target)
     else:
         raise UnknownDataset(data, known=_MODULES, hint=f"; or the path of a file: {', '.join(FILE_SUFFIXES)}")
     return check_usable(dataset)
 
 
-def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dataset:
+def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind], needs_target: bool) -> Dataset:
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if path.suffix.lower() == ".npz":
@@ -101,8 +103,10 @@ def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dat
     if path.suffix.lower() in TABLE_SUFFIXES and "table" in kinds:
         return tables.load_mixed(path, options)
     _refuse_choice_of_columns(options)
+    if path.suffix.lower() == ".csv" and "text" in kinds:
+        return files.load_texts(path, options)
     if path.suffix.lower() == ".csv":
-        return files.load_texts(path, options) if "text" in kinds else files.load_table(path, options)
+        return files.load_table(path, options, needs_target=needs_target)
     if path.suffix.lower() in TABLE_SUFFIXES:
         raise UnusableData(f"{path}: a {path.suffix} file is read by the recipe tabular alone; others take .csv")
     raise UnusableData(f"{path}: expected a file that ends in {', '.join(FILE_SUFFIXES)}")

@@ -31,7 +31,8 @@ class Rows:
     inputs: uint8 [n, height, width, channels], float32 [n, columns], object [n] of `str`, or, for a table of
         numbers and texts, a structured array [n] with a field (float32, or object of `str`) for each column.
     targets: int64 [n] class indices, float32 [n] values in the data's own unit, or, for boxes, object [n] of
-        float32 [objects, 5]: left, top, right, bottom in pixels, and the class index.
+        float32 [objects, 5]: left, top, right, bottom in pixels, and the class index. Of a table without a target,
+        object [n] of None.
     """
 
     inputs: Array

@@ -24,14 +24,18 @@ NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 LICENSE = "not stated"
 
 
-def load_table(path: Path, options: FileOptions) -> Dataset:
+def load_table(path: Path, options: FileOptions, *, needs_target: bool = True) -> Dataset:
     """Read a CSV table: numbers in every column but the target's, which may hold class names or numbers.
+
+    Without `needs_target` there may be no such column: then the rows have neither classes nor values.
 
     Raises:
         UnusableData: the file is missing or not CSV, lacks the target column, or holds text, blanks or NaN.
     """
     table = read_csv(path)
     target = options.target or "target"
+    if not (needs_target or options.target or target in table):
+        return _load_unlabelled(path, table)
     answers = _column(path, table, target, option="target")
     columns = tuple(name for name in table if name != target)
     if not columns:
@@ -42,6 +46,12 @@ def load_table(path: Path, options: FileOptions) -> Dataset:
     labels, targets = classes(answers) if is_classified else (None, _numbers(path, target, answers))
     train, test = held_out(Rows(features, targets), stratified=is_classified)
     return _dataset(path, "features", train, test, labels, columns)
+
+
+def _load_unlabelled(path: Path, table: dict[str, list[str]]) -> Dataset:
+    features = np.stack([_numbers(path, name, values) for name, values in table.items()], axis=1)
+    train, test = held_out(Rows(features, np.full(len(features), None)), stratified=False)
+    return _dataset(path, "features", train, test, None, tuple(table))
 
 
 def load_texts(path: Path, options: FileOptions) -> Dataset:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import autoencoder, cnn, dnn, mlp, perceptron, scratch, tabular, text
+from training.recipes import autoencoder, cluster, cnn, dnn, mlp, perceptron, scratch, tabular, text
 from training.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe"]
@@ -18,5 +18,6 @@ RECIPES: dict[str, Recipe] = {
         perceptron.RECIPE,
         mlp.RECIPE,
         scratch.RECIPE,
+        cluster.RECIPE,
     )
 }

@@ -20,8 +20,9 @@ from training.parameters import Parameters
 class Recipe:
     """A named way of making a model.
 
-    `learns` maps the kinds of data it takes to the tasks it can do with them. A recipe that does not use Keras runs
-    where TensorFlow is not installed.
+    `learns` maps the kinds of data it takes to the tasks it can do with them, `suffixes` are those of all models that
+    it may publish, `unsupervised` is the task of one that does not learn the targets, whatever they are. A recipe
+    that does not use Keras runs where TensorFlow is not installed.
     """
 
     name: str
@@ -32,12 +33,12 @@ class Recipe:
     learns: Mapping[Kind, tuple[Task, ...]]
     build: Callable[[Any, Dataset], Network]
     suffixes: tuple[str, ...] = ("",)
-    ignores_targets: bool = False
+    unsupervised: Task | None = None
     uses_keras: bool = True
 
     def task_for(self, dataset_task: Task) -> Task:
         """Tell what is done with a data set: an autoencoder reconstructs whatever the labels are for."""
-        return "reconstruction" if self.ignores_targets else dataset_task
+        return self.unsupervised or dataset_task
 
     def takes(self, kind: Kind, dataset_task: Task) -> bool:
         """Tell whether the recipe can learn from such data."""
