@@ -118,7 +118,7 @@ def prepare(
     check_fits(chosen, source)
     require_packages()
     dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
-    task: Task = "regression" if dataset.labels is None else "classification"
+    task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
     if LOSSES[chosen.task_for(task)]:
@@ -133,6 +133,13 @@ def prepare(
         name=model,
         store=opened,
     )
+
+
+def task_of(dataset: Dataset) -> Task:
+    """Tell what a loaded data set is for."""
+    if dataset.kind == "boxes":
+        return "detection"
+    return "regression" if dataset.labels is None else "classification"
 
 
 def find_recipe(name: str) -> Recipe:

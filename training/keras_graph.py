@@ -74,6 +74,7 @@ def keras_graph(
     before: tuple[OnnxPiece, ...] = (),
     encode: Callable[[Array], Array] = lambda inputs: inputs,
     sample: Callable[[Array], Array] = lambda inputs: inputs,
+    has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool),
 ) -> Graph:
     """Make the graph of a Keras model; see `KerasComputation` and `Graph` for the arguments."""
     answers = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -90,6 +91,7 @@ def keras_graph(
         outputs=answers,
         computation=computation,
         sample=sample,
+        has_margin=has_margin,
     )
 
 

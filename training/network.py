@@ -46,13 +46,18 @@ class Computation(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's."""
+    """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's.
+
+    `has_margin` tells of each raw input whether rounding cannot change the answer by more than a hair: only such rows
+    prove anything where answers are chosen (bool [n]; by default all have one).
+    """
 
     suffix: str = ""
     inputs: tuple[InputSpec, ...]
     outputs: tuple[OutputSpec, ...]
     computation: Computation
     sample: Callable[[Array], Array] = lambda inputs: inputs
+    has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool)
 
     def predict(self, inputs: Array) -> Answers:
         """Let training's side answer any number of raw inputs, a few thousand at a time."""

@@ -14,6 +14,8 @@ from training.datasets import (
     breast_cancer,
     cifar10,
     diabetes,
+    digit_scenes,
+    digit_scenes_single,
     digits,
     fashion_mnist,
     files,
@@ -47,6 +49,8 @@ _MODULES: dict[str, ModuleType] = {
         imdb,
         reuters,
         nsmc,
+        digit_scenes,
+        digit_scenes_single,
     )
 }
 DESCRIPTIONS: dict[str, Description] = {name: module.DESCRIPTION for name, module in _MODULES.items()}
