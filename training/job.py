@@ -20,6 +20,9 @@ from training.options import LOSSES, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
 
+# About pictures with boxes; the others are about CSV files.
+ANNOTATION_OPTIONS = frozenset({"images", "picture_size"})
+
 # The module that must be there, and the extras of which one brings it.
 NEEDED_PACKAGES = {
     "onnxruntime": ("cpu", "gpu", "openvino"),
@@ -110,7 +113,7 @@ def prepare(
     own, fit, file = read_parameters(parameters, chosen.parameters, chosen.fit, FileOptions())
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
-    check_file_options(source, parameters)
+    check_file_options(source, parameters, is_annotated="boxes" in chosen.learns)
     model = name or default_name(source, recipe)
     for suffix in chosen.suffixes:
         check_model_name(model + suffix)
@@ -128,7 +131,7 @@ def prepare(
         recipe=chosen,
         parameters=own,
         fit=fit,
-        file=file if is_csv(source) else None,
+        file=file if is_csv(source) or (dataset.kind == "boxes" and datasets.is_file(source)) else None,
         dataset=dataset,
         name=model,
         store=opened,
@@ -154,10 +157,13 @@ def is_csv(source: str) -> bool:
     return datasets.is_file(source) and source.lower().endswith(".csv")
 
 
-def check_file_options(source: str, given: Mapping[str, Any]) -> None:
-    """Refuse an option about columns where there are none: it would be ignored."""
+def check_file_options(source: str, given: Mapping[str, Any], *, is_annotated: bool) -> None:
+    """Refuse an option about a user's file where it has no meaning: it would be ignored."""
     for name in FileOptions().as_json().keys() & given.keys():
-        if not is_csv(source):
+        if name in ANNOTATION_OPTIONS:
+            if not is_annotated or not datasets.is_file(source):
+                raise InvalidParameter(name, given[name], expected=f"annotated pictures as data; {source} is none")
+        elif is_annotated or not is_csv(source):
             raise InvalidParameter(name, given[name], expected=f"a CSV file as data; {source} is none")
 
 

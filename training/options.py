@@ -41,7 +41,7 @@ class FitOptions(Parameters):
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(Parameters):
-    """How a user's CSV file is read."""
+    """How a user's files are read."""
 
     target: str = parameter("", "CSV: the column to predict (default: target in tables, label beside texts)")
     text: str = parameter("text", "CSV: the column that holds the texts, for the recipe text")
@@ -50,3 +50,8 @@ class FileOptions(Parameters):
         "CSV: what to predict; auto: classes if the target is text or at most 20 different whole numbers",
         choices=("auto", "classification", "regression"),
     )
+    images: str = parameter("", "boxes: the folder of the pictures (default: looked for beside the annotations)")
+    picture_size: tuple[int, ...] = parameter(
+        (), "boxes: height and width that pictures are brought to (default: 128,128)", at_least=8, at_most=4096,
+        may_be_empty=True,
+    )  # fmt: skip

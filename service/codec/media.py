@@ -15,10 +15,10 @@ import numpy as np
 import orjson
 
 from model_store.manifest import InputSpec, OutputSpec
-from service.codec import forms
+from service.codec import detections, forms
 from service.codec.forms import Part
 from service.codec.json_tensors import parse, tensor_from_json
-from service.codec.pictures import MAX_PIXELS_TOGETHER, picture, pixels
+from service.codec.pictures import MAX_PIXELS_TOGETHER, picture, pixels, upright_size
 from service.codec.rows import lines, row_of_fields, table, texts, utf8
 from service.errors import BodyTooLarge, MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
 from service.tensors import Array, Arrays, Signature, TensorSpec
@@ -50,10 +50,14 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A model's input tensors, and of each of their rows the file that it came from (none: nothing is known)."""
+    """A model's input tensors, and of each of their rows the file that it came from (none: nothing is known).
+
+    `sizes` are those of the pictures as they were sent, where the model answers with boxes in them.
+    """
 
     inputs: dict[str, Array]
     files: tuple[str | None, ...] = ()
+    sizes: tuple[detections.Size | None, ...] = ()
 
 
 def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: int) -> Asked:
@@ -80,7 +84,14 @@ def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: 
         fields = forms.urlencoded(body)
         if _columns(model).intersection(name for name, _ in fields):
             return Asked({model.inputs[0].name: row_of_fields(fields, model.inputs[0])})
-    return Asked(_read(kind, body, model))
+    return Asked(_read(kind, body, model), sizes=_sizes([(body, 1)], model) if kind == "picture" else ())
+
+
+def _sizes(bodies: Sequence[tuple[bytes, int]], model: Described) -> tuple[detections.Size | None, ...]:
+    """Tell of each row how large the picture was that it came from; nothing where no answer depends on it."""
+    if not detections.has_boxes(model.outputs):
+        return ()
+    return tuple(size for body, rows in bodies for size in (upright_size(body),) * rows)
 
 
 def _check_size(size: int, limit: int) -> None:
@@ -204,7 +215,7 @@ def _one_batch(found: Sequence[tuple[Part, dict[str, Array]]], model: Described)
     if len(found) == 1:
         part, inputs = found[0]
         rows = max((len(array) if array.ndim else 1 for array in inputs.values()), default=0)
-        return Asked(inputs, (part.filename,) * rows)
+        return Asked(inputs, (part.filename,) * rows, _sizes([(part.body, rows)], model))
     (spec,) = model.inputs
     first = found[0][1].get(spec.name)
     for part, inputs in found:
@@ -214,7 +225,8 @@ def _one_batch(found: Sequence[tuple[Part, dict[str, Array]]], model: Described)
             raise WrongTensor(f"{part}: its rows do not fit under those of {found[0][0]}: received shape {received}")
     arrays = [inputs[spec.name] for _, inputs in found]
     files = tuple(part.filename for (part, _), array in zip(found, arrays, strict=True) for _ in range(len(array)))
-    return Asked({spec.name: np.concatenate(arrays)}, files)
+    sizes = _sizes([(part.body, len(array)) for (part, _), array in zip(found, arrays, strict=True)], model)
+    return Asked({spec.name: np.concatenate(arrays)}, files, sizes)
 
 
 def _from_json(body: bytes, model: Described) -> dict[str, Array]:
@@ -264,16 +276,20 @@ def encode(
     *,
     batched: bool,
     files: Sequence[str | None] = (),
+    sizes: Sequence[detections.Size | None] = (),
     model_name: str,
     model_version: int,
 ) -> bytes:
     """Write the answer for people: one object a row, probabilities sorted and labelled, with its file's name.
+
+    What a detector found is a list; its boxes count the pixels of the picture as it was sent.
 
     Args:
         answers: a model's outputs, of one run or of several.
         model: what is known of the model.
         batched: whether each run's outputs have one entry a row; otherwise a run is one prediction.
         files: where each row came from, as far as that is known.
+        sizes: width and height of the picture that each row came from, as far as that is known.
         model_name: the model's name.
         model_version: the version that computed it.
 
@@ -283,7 +299,9 @@ def encode(
     for name, array in ((name, array) for outputs in answers for name, array in outputs.items()):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UnrepresentableOutput(f"output {name!r} holds NaN or Infinity, which JSON cannot carry")
-    predictions = [_prediction(values, model) for outputs in answers for values in _by_row(outputs, batched=batched)]
+    rows = [values for outputs in answers for values in _by_row(outputs, batched=batched)]
+    known = sizes if len(sizes) == len(rows) else [None] * len(rows)
+    predictions = [_prediction(values, model, size) for values, size in zip(rows, known, strict=True)]
     if len(files) == len(predictions):
         named = zip(files, predictions, strict=True)
         predictions = [{"file": file} | prediction if file else prediction for file, prediction in named]
@@ -305,12 +323,19 @@ def _by_row(outputs: Arrays, *, batched: bool) -> list[dict[str, Array]]:
     return [{name: np.asarray(array[row]) for name, array in arrays.items()} for row in range(rows)]
 
 
-def _prediction(outputs: Arrays, model: Described) -> dict[str, Any]:
+def _prediction(outputs: Arrays, model: Described, sent: detections.Size | None) -> dict[str, Any]:
     prediction: dict[str, Any] = {}
+    found, scale = detections.find(model.outputs), detections.scale_to(sent, model.inputs)
+    if found is not None:
+        prediction["detections"] = found.listed(outputs, scale)
     for spec in model.outputs:
+        if found is not None and spec.name in found.names:
+            continue
         values = np.asarray(outputs[spec.name])
         if spec.kind == "probabilities" and spec.labels is not None and values.shape == (len(spec.labels),):
             prediction |= _classes(values, spec)
+        elif spec.kind == "boxes" and values.shape[-1:] == (4,):
+            prediction[spec.name] = detections.scaled(values, scale)
         elif values.size == 1:
             prediction[spec.name] = values.ravel()[0]
         else:

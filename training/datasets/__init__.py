@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from training.datasets import (
+    annotated_pictures,
     breast_cancer,
     cifar10,
     diabetes,
@@ -81,6 +82,8 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Da
 
 
 def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dataset:
+    if "boxes" in kinds:
+        return annotated_pictures.load(path, options)
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if path.suffix.lower() == ".npz":

@@ -1,1 +1,1 @@
-"""Object detection: anchors, assignment, loss, suppression and measures. Knows neither ONNX nor data sets nor stores."""
+"""Object detection: anchors, assignment, loss, suppression and measures. Knows no ONNX, data set or store."""

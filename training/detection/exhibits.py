@@ -19,6 +19,7 @@ from training.evidence import Evaluation, Exhibit
 from training.figures import DOTS_PER_INCH, TRAINING, VALIDATION, shown
 
 Floats = npt.NDArray[np.floating]
+Pixels = npt.NDArray[np.uint8]
 
 SCENES, SCENES_ACROSS = 12, 6
 # More curves than these hide each other.
@@ -52,7 +53,7 @@ def exhibits(dataset: Dataset, evaluation: Evaluation) -> list[Exhibit]:
     ]
 
 
-def scenes(pictures: Floats, truths: Sequence[Floats], found: Sequence[Floats], labels: Sequence[str]) -> Figure:
+def scenes(pictures: Pixels, truths: Sequence[Floats], found: Sequence[Floats], labels: Sequence[str]) -> Figure:
     """Draw pictures [n, height, width, 1 or 3] with the boxes that are there and those that were found."""
     lines = math.ceil(len(pictures) / SCENES_ACROSS)
     figure = Figure(figsize=(10.5, 1.9 * lines), dpi=DOTS_PER_INCH, layout="constrained")

@@ -17,7 +17,7 @@ from training.detection.geometry import centres_and_sizes
 MOST_GROWTH = 4.0
 
 
-class Boxes(keras.layers.Layer):
+class Boxes(keras.layers.Layer):  # type: ignore[misc]
     """Offsets and logits [n, anchors, 4 + classes] → boxes [n, anchors, 4] in pixels, scores [n, anchors, classes]."""
 
     def __init__(self, anchors: npt.NDArray[np.float32], height: int, width: int) -> None:
@@ -34,7 +34,7 @@ class Boxes(keras.layers.Layer):
         return ops.clip(boxes, 0.0, self._farthest), ops.sigmoid(answers[..., 4:])
 
 
-class Suppression(keras.layers.Layer):
+class Suppression(keras.layers.Layer):  # type: ignore[misc]
     """Boxes and scores → the best boxes of each picture, best first: boxes, scores, classes, count.
 
     Of boxes of one class that overlap by more than `iou` the best stays; rows never mix. What is missing up to `most`

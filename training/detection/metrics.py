@@ -67,7 +67,9 @@ def average_precision(truths: Sequence[Floats], found: Sequence[Floats], classes
     return AveragePrecision(precision)
 
 
-def precision_and_recall(truths: Sequence[Floats], found: Sequence[Floats], overlap: float = 0.5) -> tuple[float, float]:
+def precision_and_recall(
+    truths: Sequence[Floats], found: Sequence[Floats], overlap: float = 0.5
+) -> tuple[float, float]:
     """Tell which share of the detections is right, and which share of the objects is found; of nothing, 0."""
     right = 0
     for objects, boxes in zip(truths, found, strict=True):

@@ -39,7 +39,9 @@ class DetectorParameters(Parameters):
         (16, 32, 64, 96), "filters of each block; each halves the picture", at_least=1, at_most=2048
     )
     width: int = parameter(64, "many: filters of the maps in which objects are looked for", at_least=1, at_most=2048)
-    anchors: int = parameter(6, "many: typical sizes of objects, chosen from the training boxes", at_least=1, at_most=64)
+    anchors: int = parameter(
+        6, "many: typical sizes of objects, chosen from the training boxes", at_least=1, at_most=64
+    )
     max_objects: int = parameter(20, "many: detections of a picture at most", at_least=1, at_most=1000)
     score: float = parameter(0.4, "many: what a detection needs at least", above=0, below=1)
     iou: float = parameter(
@@ -132,9 +134,7 @@ def _one(parameters: DetectorParameters, dataset: Dataset) -> Network:
     _check_one_each(dataset)
     shape = dataset.train.inputs.shape[1:]
     size = np.array([shape[1], shape[0]] * 2, np.float32)
-    fitted = networks.localiser(
-        shape, parameters.filters, parameters.units, parameters.dropout, len(dataset.labels)
-    )
+    fitted = networks.localiser(shape, parameters.filters, parameters.units, parameters.dropout, len(dataset.labels))
     answers = [keras.layers.Softmax()(fitted.output[:, 4:]), ops.multiply(fitted.output[:, :4], size)]
     box = OutputSpec(name="box", dtype="float32", shape=(None, 4), kind="boxes")
     graph = keras_graph(keras.Model(fitted.input, answers), raw_input(dataset), (probabilities(dataset), box))
