@@ -181,7 +181,7 @@ def digest_of_boxes(*parts: Rows) -> str:
     arrays: list[Array] = []
     for rows in parts:
         counts = np.array([len(boxes) for boxes in rows.targets])
-        arrays += [rows.inputs, counts, np.concatenate(list(rows.targets))]
+        arrays += [rows.inputs, counts, *rows.targets]
     return digest(*arrays)
 
 
