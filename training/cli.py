@@ -70,6 +70,7 @@ def train(
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
+      ovenbird train detector --data annotations.json           pictures with boxes: COCO JSON, or a folder of VOC XML
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b
@@ -125,7 +126,7 @@ def _outcome(published: list[StoredVersion], store: Path) -> str:
 def _listing() -> str:
     parts = [_recipe(recipe) for recipe in RECIPES.values()]
     fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
-    file = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
+    file = _parameters("Every recipe: how a user's files are read", FileOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
     return "\n\n".join([*parts, fit, file, "\n".join(sets)])
 

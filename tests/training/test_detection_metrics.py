@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pycocotools import coco, cocoeval
 
 from training.detection.geometry import intersection_over_union
 from training.detection.margin import has_margin
@@ -14,8 +15,6 @@ CLASSES = 4
 
 def coco_averages(truths: list[np.ndarray], found: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Let pycocotools compute AP@0.5:0.95 and AP@0.5 of each class; -1 where a class is in no picture."""
-    coco = pytest.importorskip("pycocotools.coco")
-    cocoeval = pytest.importorskip("pycocotools.cocoeval")
     images = [{"id": index + 1} for index in range(len(truths))]
     annotations = [
         {"image_id": index + 1, "category_id": int(kind), "bbox": [left, top, right - left, bottom - top],
