@@ -43,7 +43,7 @@ class DetectorParameters(Parameters):
         6, "many: typical sizes of objects, chosen from the training boxes", at_least=1, at_most=64
     )
     max_objects: int = parameter(20, "many: detections of a picture at most", at_least=1, at_most=1000)
-    score: float = parameter(0.4, "many: what a detection needs at least", above=0, below=1)
+    score: float = parameter(0.5, "many: what a detection needs at least", above=0, below=1)
     iou: float = parameter(
         0.45, "many: of boxes of one class that overlap more, only the best stays", above=0, at_most=1
     )
