@@ -107,7 +107,11 @@ class InputSpec(_Part):
 
 
 class OutputSpec(_Part):
-    """One output of the graph. `labels` names the entries of its last dimension."""
+    """One output of the graph.
+
+    `labels` names the entries of its last dimension; of an output of kind `label`, whose values are class indices, it
+    names the classes. Boxes are left, top, right, bottom in pixels of the graph's picture.
+    """
 
     name: NonEmpty
     dtype: DType

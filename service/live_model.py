@@ -62,8 +62,17 @@ class LiveModel:
 
     @cached_property
     def labels(self) -> dict[str, tuple[str, ...]]:
-        """Output name → names of the entries of its last dimension, where they are known."""
+        """Output name → names of the entries of its last dimension, or of the classes that it holds, where known."""
         return {spec.name: spec.labels for spec in self.description.outputs if spec.labels is not None}
+
+    @cached_property
+    def entry_labels(self) -> dict[str, tuple[str, ...]]:
+        """Of `labels` those that name the entries of the last dimension."""
+        return {
+            spec.name: spec.labels
+            for spec in self.description.outputs
+            if spec.labels is not None and spec.kind != "label"
+        }
 
     @cached_property
     def identity(self) -> tuple[tuple[str, str], ...]:

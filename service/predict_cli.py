@@ -158,8 +158,28 @@ def _one(prediction: dict[str, Any]) -> str:
     match prediction:
         # A model without a manifest may have outputs of these names that are something else.
         case {"label": str(label), "probability": float(probability)}:
-            return f"{label}  ({probability:.1%})"
+            box = _box(prediction.get("box"))
+            return f"{label}  ({probability:.1%}){box and f'  at {box}'}"
+        case {"detections": [*found]} if all(_is_detection(entry) for entry in found):
+            each = (f"{entry['label']}  ({entry['score']:.1%})  at {_box(entry['box'])}" for entry in found)
+            return "\n  ".join([f"{len(found)} found", *each])
     return "  ".join(f"{name} {_shortened(value)}" for name, value in prediction.items())
+
+
+def _is_detection(entry: object) -> bool:
+    match entry:
+        case {"label": str() | int(), "score": float() | int(), "box": box}:
+            return bool(_box(box))
+    return False
+
+
+def _box(value: object) -> str:
+    """Write a box in whole pixels: left, top – right, bottom; nothing for what is no box."""
+    match value:
+        case [float() | int(), float() | int(), float() | int(), float() | int()]:
+            left, top, right, bottom = (round(number) for number in value)
+            return f"{left},{top} – {right},{bottom}"
+    return ""
 
 
 def _shortened(value: object) -> str:

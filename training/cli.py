@@ -104,6 +104,7 @@ def train(
       ovenbird train cnn --dry-run                              layers and plan, nothing is fitted
       ovenbird train cnn --quantize int8                        a smaller file, if it stays as good
       ovenbird train cluster --data customers.csv               groups of rows; a target is not needed
+      ovenbird train detector --data annotations.json           pictures with boxes: COCO JSON, or a folder of VOC XML
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b
@@ -178,9 +179,9 @@ def _outcome(published: list[StoredVersion], store: Path) -> str:
 def _listing() -> str:
     parts = [_recipe(recipe) for recipe in RECIPES.values()]
     fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
-    file = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
-    export = _parameters("Every recipe: what becomes of the exported file", ExportOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
+    file = _parameters("Every recipe: how a user's files are read", FileOptions())
+    export = _parameters("Every recipe: what becomes of the exported file", ExportOptions())
     return "\n\n".join([*parts, fit, file, export, "\n".join(sets)])
 
 

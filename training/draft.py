@@ -21,12 +21,14 @@ from training.network import Graph
 from training.onnx_session import Session
 
 GOLDEN_ROWS = 10
+# Rows without a margin are passed over.
+GOLDEN_CANDIDATES = 100
 LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
 def write_golden(graph: Graph, dataset: Dataset, folder: Path) -> None:
     """Write a few held-out rows, the first of each class among them, with what Keras and the file answer."""
-    rows = dataset.test.take(golden_indices(dataset))
+    rows = dataset.test.take(golden_indices(dataset, graph))
     inputs = graph.sample(rows.inputs)
     Golden(
         inputs=tensors(inputs, [spec.name for spec in graph.inputs]),
@@ -36,13 +38,15 @@ def write_golden(graph: Graph, dataset: Dataset, folder: Path) -> None:
     ).write(folder / GOLDEN_FILE)
 
 
-def golden_indices(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Choose test rows: the first of each class, filled up with the next ones or cut at ten."""
+def golden_indices(dataset: Dataset, graph: Graph) -> npt.NDArray[np.int64]:
+    """Choose test rows: the first of each class, filled up with the next ones or cut at ten; all with a margin."""
     firsts: list[int] = []
-    if dataset.labels is not None:
+    if dataset.is_classified:
         firsts = np.unique(dataset.test.targets, return_index=True)[1].tolist()
     others = [index for index in range(len(dataset.test)) if index not in firsts]
-    return np.array(sorted([*sorted(firsts), *others][:GOLDEN_ROWS]), dtype=np.int64)
+    candidates = np.array([*sorted(firsts), *others][:GOLDEN_CANDIDATES], dtype=np.int64)
+    sure = candidates[np.flatnonzero(graph.has_margin(graph.sample(dataset.test.inputs[candidates])))]
+    return np.sort(sure[:GOLDEN_ROWS])
 
 
 def draft(

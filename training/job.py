@@ -14,12 +14,15 @@ from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
 from training.consistency import check_fit
-from training.datasets import DESCRIPTIONS, Dataset
-from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.datasets import DESCRIPTIONS, Dataset, user_files
+from training.errors import MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
 from training.evidence import Exhibit
 from training.options import ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
+
+# About pictures with boxes; the others are about CSV files.
+ANNOTATION_OPTIONS = frozenset({"images", "picture_size"})
 
 # The module that must be there, and the extras of which one brings it.
 NEEDED_PACKAGES = {
@@ -44,7 +47,7 @@ class Job:
     recipe: Recipe
     parameters: Parameters
     fit: FitOptions
-    file: FileOptions | None
+    file: Mapping[str, Any]
     export: ExportOptions
     dataset: Dataset
     name: str
@@ -54,8 +57,7 @@ class Job:
 
     def parameters_as_json(self) -> dict[str, Any]:
         """Give the recipe's parameters and the options of the fit, the file and the export as plain JSON."""
-        file = self.file.as_json() if self.file else {}
-        return {**self.parameters.as_json(), **self.fit.as_json(), **file, **self.export.as_json()}
+        return {**self.parameters.as_json(), **self.fit.as_json(), **self.file, **self.export.as_json()}
 
 
 def train(
@@ -144,7 +146,8 @@ def prepare(
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
     assert isinstance(export, ExportOptions)
-    check_file_options(source, parameters)
+    form = user_files.form_of(Path(source), chosen.learns) if datasets.is_file(source) else None
+    user_files.check_options(source, form, parameters)
     model = name or default_name(source, recipe)
     for suffix in chosen.suffixes:
         check_model_name(model + suffix)
@@ -153,7 +156,7 @@ def prepare(
     require_packages(needed_packages(chosen))
     needs_target = chosen.unsupervised is None
     dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=needs_target)
-    task: Task = "regression" if dataset.labels is None else "classification"
+    task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
     check_fit(fit, chosen.task_for(task), dataset)
@@ -161,7 +164,7 @@ def prepare(
         recipe=chosen,
         parameters=own,
         fit=fit,
-        file=file if datasets.is_table(source) else None,
+        file=user_files.heeded(file, form),
         export=export,
         dataset=dataset,
         name=model,
@@ -169,20 +172,18 @@ def prepare(
     )
 
 
+def task_of(dataset: Dataset) -> Task:
+    """Tell what a loaded data set is for."""
+    if dataset.kind == "boxes":
+        return "detection"
+    return "regression" if dataset.labels is None else "classification"
+
+
 def find_recipe(name: str) -> Recipe:
     """Return a recipe by its name; raises `UnknownRecipe`."""
     if name not in RECIPES:
         raise UnknownRecipe(name, known=RECIPES)
     return RECIPES[name]
-
-
-def check_file_options(source: str, given: Mapping[str, Any]) -> None:
-    """Refuse an option about columns where there are none: it would be ignored."""
-    for name in FileOptions().as_json().keys() & given.keys():
-        if not datasets.is_table(source):
-            raise InvalidParameter(
-                name, given[name], expected=f"a table as data (.csv, .parquet, .jsonl); {source} is none"
-            )
 
 
 def default_name(source: str, recipe: str) -> str:
@@ -195,9 +196,7 @@ def check_fits(recipe: Recipe, source: str) -> None:
     """Refuse a named data set that the recipe cannot learn from, before it is loaded or downloaded."""
     if source not in DESCRIPTIONS:
         if not datasets.is_file(source):
-            raise UnknownDataset(
-                source, known=DESCRIPTIONS, hint=f"; or the path of a file: {', '.join(datasets.FILE_SUFFIXES)}"
-            )
+            raise UnknownDataset(source, known=DESCRIPTIONS, hint=user_files.HINT)
         return
     description = DESCRIPTIONS[source]
     if not recipe.takes(description.kind, description.task):

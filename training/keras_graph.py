@@ -75,6 +75,7 @@ def keras_graph(
     encode: Callable[[Array], Array] = lambda inputs: inputs,
     sample: Callable[[Array], Array] = lambda inputs: inputs,
     metrics: Callable[[Dataset], dict[str, float]] | None = None,
+    has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool),
 ) -> Graph:
     """Make the graph of a Keras model; see `KerasComputation` and `Graph` for the arguments."""
     answers = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -92,6 +93,7 @@ def keras_graph(
         computation=computation,
         sample=sample,
         metrics=metrics,
+        has_margin=has_margin,
     )
 
 

@@ -49,6 +49,8 @@ class Graph:
     """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's.
 
     `metrics` measures it on the test rows where it is good for something of its own beside the main graph.
+    `has_margin` tells of each raw input whether rounding cannot change the answer by more than a hair: only such rows
+    prove anything where answers are chosen (bool [n]; by default all have one).
     """
 
     suffix: str = ""
@@ -57,6 +59,7 @@ class Graph:
     computation: Computation
     sample: Callable[[Array], Array] = lambda inputs: inputs
     metrics: Callable[[Dataset], dict[str, float]] | None = None
+    has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool)
 
     def predict(self, inputs: Array) -> Answers:
         """Let training's side answer any number of raw inputs, a few thousand at a time."""

@@ -69,10 +69,10 @@ class FitOptions(Parameters):
 
 @dataclass(frozen=True, kw_only=True)
 class FileOptions(Parameters):
-    """How a user's table is read: CSV, or for the recipe tabular also Parquet and JSON Lines."""
+    """How a user's files are read; `training.datasets.user_files` knows which of these are for what kind of file."""
 
     target: str = parameter("", "table: the column to predict (default: target in tables, label beside texts)")
-    text: str = parameter("text", "CSV: the column that holds the texts, for the recipe text")
+    text: str = parameter("text", "texts: the table's column that holds them")
     task: str = parameter(
         "auto",
         "table: what to predict; auto: classes if the target is text or at most 20 different whole numbers",
@@ -81,6 +81,21 @@ class FileOptions(Parameters):
     numbers: tuple[str, ...] = parameter((), "tabular: columns that hold numbers", may_be_empty=True)
     categories: tuple[str, ...] = parameter((), "tabular: columns that hold categories", may_be_empty=True)
     drop: tuple[str, ...] = parameter((), "tabular: columns that are left out", may_be_empty=True)
+    picture_size: tuple[int, ...] = parameter(
+        (),
+        "pictures: height,width they are brought to; nothing: their own where all have one up to 256, else 96,96; "
+        "with boxes 128,128",
+        at_least=1,
+        at_most=4096,
+        may_be_empty=True,
+    )
+    colour: str = parameter(
+        "auto", "pictures: with colours or without; auto: grey if all are", choices=("auto", "colour", "grey")
+    )
+    broken_pictures: str = parameter(
+        "refuse", "pictures: what to do if some cannot be decoded", choices=("refuse", "skip")
+    )
+    images: str = parameter("", "boxes: the folder of the pictures (default: looked for beside the annotations)")
 
 
 @dataclass(frozen=True, kw_only=True)

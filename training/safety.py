@@ -52,7 +52,7 @@ def digest(job: Job) -> str:
             "recipe": job.recipe.name,
             "parameters": job.parameters.as_json(),
             "fit": job.fit.as_json(),
-            "file": job.file.as_json() if job.file else None,
+            "file": dict(job.file),
             "dataset": [job.dataset.name, job.dataset.sha256, job.dataset.sizes],
         }
     )

@@ -15,11 +15,11 @@ import numpy as np
 import orjson
 
 from model_store.manifest import InputSpec, OutputSpec
-from service.codec import forms
+from service.codec import detections, forms
 from service.codec.columns import columns_of_csv, columns_of_fields, columns_of_json, is_table
 from service.codec.forms import Part
 from service.codec.json_tensors import parse, tensor_from_json
-from service.codec.pictures import MAX_PIXELS_TOGETHER, picture, pixels
+from service.codec.pictures import MAX_PIXELS_TOGETHER, picture, pixels, upright_size
 from service.codec.rows import lines, row_of_fields, table, texts, utf8
 from service.errors import BodyTooLarge, MalformedBody, UnrepresentableOutput, UnsupportedMedia, WrongTensor
 from service.tensors import Array, Arrays, Signature, TensorSpec
@@ -51,10 +51,14 @@ class Described(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A model's input tensors, and of each of their rows the file that it came from (none: nothing is known)."""
+    """A model's input tensors, and of each of their rows the file that it came from (none: nothing is known).
+
+    `sizes` are those of the pictures as they were sent, where the model answers with boxes in them.
+    """
 
     inputs: dict[str, Array]
     files: tuple[str | None, ...] = ()
+    sizes: tuple[detections.Size | None, ...] = ()
 
 
 def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: int) -> Asked:
@@ -82,7 +86,14 @@ def decode(body: bytes, content_type: str, model: Described, *, max_text_bytes: 
         fields = forms.urlencoded(body)
         if _columns(model).intersection(name for name, _ in fields):
             return Asked(_row_of_fields(fields, model))
-    return Asked(_read(kind, body, model))
+    return Asked(_read(kind, body, model), sizes=_sizes([(body, 1)], model) if kind == "picture" else ())
+
+
+def _sizes(bodies: Sequence[tuple[bytes, int]], model: Described) -> tuple[detections.Size | None, ...]:
+    """Tell of each row how large the picture was that it came from; nothing where no answer depends on it."""
+    if not detections.has_boxes(model.outputs):
+        return ()
+    return tuple(size for body, rows in bodies for size in (upright_size(body),) * rows)
 
 
 def _check_size(size: int, limit: int) -> None:
@@ -220,11 +231,12 @@ def _one_batch(found: Sequence[tuple[Part, dict[str, Array]]], model: Described)
     if len(found) == 1:
         part, inputs = found[0]
         rows = max((len(array) if array.ndim else 1 for array in inputs.values()), default=0)
-        return Asked(inputs, (part.filename,) * rows)
+        return Asked(inputs, (part.filename,) * rows, _sizes([(part.body, rows)], model))
     together = {spec.name: _one_under_another(found, spec) for spec in model.inputs}
-    name = model.inputs[0].name
-    files = tuple(part.filename for part, inputs in found for _ in range(len(inputs[name])))
-    return Asked(together, files)
+    counts = [len(inputs[model.inputs[0].name]) for _, inputs in found]
+    files = tuple(part.filename for (part, _), rows in zip(found, counts, strict=True) for _ in range(rows))
+    sizes = _sizes([(part.body, rows) for (part, _), rows in zip(found, counts, strict=True)], model)
+    return Asked(together, files, sizes)
 
 
 def _one_under_another(found: Sequence[tuple[Part, dict[str, Array]]], spec: InputSpec) -> Array:
@@ -286,16 +298,20 @@ def encode(
     *,
     batched: bool,
     files: Sequence[str | None] = (),
+    sizes: Sequence[detections.Size | None] = (),
     model_name: str,
     model_version: int,
 ) -> bytes:
     """Write the answer for people: one object a row, probabilities sorted and labelled, with its file's name.
+
+    What a detector found is a list; its boxes count the pixels of the picture as it was sent.
 
     Args:
         answers: a model's outputs, of one run or of several.
         model: what is known of the model.
         batched: whether each run's outputs have one entry a row; otherwise a run is one prediction.
         files: where each row came from, as far as that is known.
+        sizes: width and height of the picture that each row came from, as far as that is known.
         model_name: the model's name.
         model_version: the version that computed it.
 
@@ -305,7 +321,9 @@ def encode(
     for name, array in ((name, array) for outputs in answers for name, array in outputs.items()):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UnrepresentableOutput(f"output {name!r} holds NaN or Infinity, which JSON cannot carry")
-    predictions = [_prediction(values, model) for outputs in answers for values in _by_row(outputs, batched=batched)]
+    rows = [values for outputs in answers for values in _by_row(outputs, batched=batched)]
+    known = sizes if len(sizes) == len(rows) else [None] * len(rows)
+    predictions = [_prediction(values, model, size) for values, size in zip(rows, known, strict=True)]
     if len(files) == len(predictions):
         named = zip(files, predictions, strict=True)
         predictions = [{"file": file} | prediction if file else prediction for file, prediction in named]
@@ -327,12 +345,19 @@ def _by_row(outputs: Arrays, *, batched: bool) -> list[dict[str, Array]]:
     return [{name: np.asarray(array[row]) for name, array in arrays.items()} for row in range(rows)]
 
 
-def _prediction(outputs: Arrays, model: Described) -> dict[str, Any]:
+def _prediction(outputs: Arrays, model: Described, sent: detections.Size | None) -> dict[str, Any]:
     prediction: dict[str, Any] = {}
+    found, scale = detections.find(model.outputs), detections.scale_to(sent, model.inputs)
+    if found is not None:
+        prediction["detections"] = found.listed(outputs, scale)
     for spec in model.outputs:
+        if found is not None and spec.name in found.names:
+            continue
         values = np.asarray(outputs[spec.name])
         if spec.kind == "probabilities" and spec.labels is not None and values.shape == (len(spec.labels),):
             prediction |= _classes(values, spec)
+        elif spec.kind == "boxes" and values.shape[-1:] == (4,):
+            prediction[spec.name] = detections.scaled(values, scale)
         elif values.size == 1:
             prediction[spec.name] = values.ravel()[0]
         else:

@@ -18,6 +18,10 @@ MAX_PIXELS = 64 * 2**20
 # A small file may hold many pixels, and a request many files.
 MAX_PIXELS_TOGETHER = 16 * MAX_PIXELS
 
+# EXIF: the field that says how a picture must be turned, and its values for a quarter of a turn.
+ORIENTATION = 0x0112
+ON_THEIR_SIDE = (5, 6, 7, 8)
+
 # What Pillow raises for damaged files, according to its version, the format, and where the damage is.
 _DAMAGE = (
     ArithmeticError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error,
@@ -58,6 +62,16 @@ def pixels(body: bytes) -> int:
             return opened.width * opened.height
     except (MalformedBody, *_DAMAGE):
         return 0
+
+
+def upright_size(body: bytes) -> tuple[int, int] | None:
+    """Tell how wide and high a picture is when it is upright; None for what is no picture."""
+    try:
+        with _opened(body) as opened:
+            is_on_its_side = opened.getexif().get(ORIENTATION) in ON_THEIR_SIDE
+            return (opened.height, opened.width) if is_on_its_side else opened.size
+    except (MalformedBody, *_DAMAGE):
+        return None
 
 
 def _opened(body: bytes) -> Image.Image:

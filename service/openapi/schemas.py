@@ -59,6 +59,10 @@ _PREDICTION: Schema = {
         # Of any type: a model may have outputs of these names.
         "label": {"description": "of a classifier, the name of the most probable class"},
         "probability": {"description": "of a classifier, that of the most probable class"},
+        "detections": {
+            "description": "of a detector, what it found, the surest first: label, score, and box as left, top, right, "
+            "bottom in pixels of the picture as it was sent (of JSON: in pixels of the model's input)"
+        },
     },
     "description": "each output under its name; probabilities sorted, with labels where they are known",
 }

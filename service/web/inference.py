@@ -63,6 +63,7 @@ def predict(name: str, version: str | None = None, label: str | None = None) -> 
             model.description,
             batched=model.signature.batched,
             files=asked.files,
+            sizes=asked.sizes,
             model_name=model.name,
             model_version=model.version,
         )

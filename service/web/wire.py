@@ -83,7 +83,7 @@ class Wire:
             request=request,
             model_name=model.name,
             model_version=model.version,
-            labels=model.labels,
+            labels=model.entry_labels,
         )
         if response.header_length is None:
             return self.compressed(Answer(response.body))

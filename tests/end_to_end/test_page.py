@@ -170,3 +170,22 @@ def test_an_answer_of_many_numbers_is_folded(tmp_path: Path) -> None:
         visible = page.locator("output pre").is_visible()
 
     assert not visible
+
+
+@pytest.mark.system
+def test_boxes_are_listed_and_drawn_over_the_picture_that_was_sent(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    tiny_models.publish_detector(store)
+    Image.new("L", (60, 40), 255).save(tmp_path / "bright.png")
+    Image.new("L", (60, 40), 0).save(tmp_path / "dark.png")
+
+    with page_of(store) as (_, page):
+        page.click("text=how to ask")
+        page.get_by_label("Pictures").set_input_files([tmp_path / "bright.png", tmp_path / "dark.png"])
+        page.get_by_role("button", name="Ask").click()
+        page.get_by_role("row", name="cat 100.0 % 10, 0, 45, 20").wait_for()
+        page.get_by_role("img", name="bright.png with 1 box").wait_for()
+        answers = page.locator("output").inner_text()
+        page.screenshot(path=tmp_path / "boxes.png", full_page=True)
+
+    assert "nothing found" in answers

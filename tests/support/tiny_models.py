@@ -318,3 +318,69 @@ def publish_brightness(store: Store | Path, name: str = "brightness", *, channel
         ],
         golden=Golden(inputs={"image": pictures}, keras={"probabilities": answers}, onnx={"probabilities": answers}),
     )
+
+
+def detector() -> bytes:
+    """Finds one cat in every picture that is bright: boxes, scores, classes and how many of the two count."""
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "all"], ["mean"], keepdims=1),
+        helper.make_node("Reshape", ["mean", "column"], ["level"]),
+        helper.make_node("Div", ["level", "white"], ["brightness"]),
+        helper.make_node("Mul", ["brightness", "none"], ["zero"]),
+        helper.make_node("Reshape", ["zero", "deep"], ["deep zero"]),
+        helper.make_node("Add", ["deep zero", "found"], ["boxes"]),
+        helper.make_node("Mul", ["brightness", "first"], ["scores"]),
+        helper.make_node("Add", ["zero", "first"], ["ones"]),
+        helper.make_node("Cast", ["ones"], ["classes"], to=TensorProto.INT64),
+        helper.make_node("Greater", ["brightness", "half"], ["is bright"]),
+        helper.make_node("Reshape", ["is bright", "flat"], ["flags"]),
+        helper.make_node("Cast", ["flags"], ["count"], to=TensorProto.INT64),
+    ]
+    constants = {
+        "all": np.array([1, 2, 3]), "column": np.array([-1, 1]), "deep": np.array([-1, 1, 1]), "flat": np.array([-1]),
+        "white": np.float32(255), "none": np.float32(0), "half": np.float32(0.5),
+        "first": np.array([[1, 0]], np.float32), "found": np.array([[[1, 0, 4.5, 2], [0, 0, 0, 0]]], np.float32),
+    }  # fmt: skip
+    shapes = {"boxes": (FLOAT, [2, 4]), "scores": (FLOAT, [2]), "classes": (TensorProto.INT64, [2])}
+    return _model(
+        nodes,
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", 4, 6, 1])],
+        [
+            *(helper.make_tensor_value_info(name, kind, ["batch", *shape]) for name, (kind, shape) in shapes.items()),
+            helper.make_tensor_value_info("count", TensorProto.INT64, ["batch"]),
+        ],
+        tuple(numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()),
+    )
+
+
+def publish_detector(store: Store | Path, name: str = "cats") -> StoredVersion:
+    """Publish the model that finds cats in bright pictures."""
+    pictures = np.stack([np.full((4, 6, 1), value, np.uint8) for value in (0, 255)])
+    answers = {
+        "boxes": np.tile(np.array([[1, 0, 4.5, 2], [0, 0, 0, 0]], np.float32), (2, 1, 1)),
+        "scores": np.array([[0, 0], [1, 0]], np.float32),
+        "classes": np.array([[1, 0], [1, 0]]),
+        "count": np.array([0, 1]),
+    }
+    return publish(
+        store,
+        name,
+        detector(),
+        inputs=[
+            {
+                "name": "image",
+                "dtype": "uint8",
+                "shape": [None, 4, 6, 1],
+                "kind": "image",
+                "image": {"height": 4, "width": 6, "channels": 1},
+            }
+        ],
+        outputs=[
+            {"name": "boxes", "dtype": "float32", "shape": [None, 2, 4], "kind": "boxes"},
+            {"name": "scores", "dtype": "float32", "shape": [None, 2], "kind": "score"},
+            {"name": "classes", "dtype": "int64", "shape": [None, 2], "kind": "label", "labels": ["dog", "cat"]},
+            {"name": "count", "dtype": "int64", "shape": [None], "kind": "tensor"},
+        ],
+        golden=Golden(inputs={"image": pictures}, keras=answers, onnx=answers),
+    )

@@ -29,6 +29,8 @@ SHAPES = {
     "breast-cancer": ((30,), np.float32),
     "diabetes": ((10,), np.float32),
     "stdlib": ((), object),
+    "digit-scenes": ((64, 64, 1), np.uint8),
+    "digit-scenes-single": ((64, 64, 1), np.uint8),
 }
 
 

@@ -105,12 +105,22 @@ def check_usable(dataset: Dataset) -> Dataset:
         raise UnusableData(f"{dataset.name}: {rows} rows are too few: at least {FEWEST_ROWS} are needed")
     if dataset.labels is None:
         return dataset
-    if len(dataset.labels) < 2:
+    # One kind of object can be told from the ground.
+    if len(dataset.labels) < 2 and dataset.kind != "boxes":
         raise UnusableData(f"{dataset.name}: one class only ({', '.join(dataset.labels)}): at least two are needed")
-    counts = np.bincount(dataset.train.targets.astype(np.int64), minlength=len(dataset.labels))
+    if dataset.kind == "boxes" and not sum(map(len, dataset.test.targets)):
+        raise UnusableData(f"{dataset.name}: no object in the {len(dataset.test)} pictures that are held out")
+    counts = np.bincount(_class_indices(dataset.train), minlength=len(dataset.labels))
     if not counts.all():
         raise UnusableData(f"{dataset.name}: no training row of the class {dataset.labels[int(counts.argmin())]!r}")
     return dataset
+
+
+def _class_indices(rows: Rows) -> npt.NDArray[np.int64]:
+    """Give the class of each row, or, where rows are boxes, of each object."""
+    if rows.targets.dtype.hasobject:
+        return np.concatenate([np.asarray(boxes)[:, 4] for boxes in rows.targets]).astype(np.int64)
+    return rows.targets.astype(np.int64)
 
 
 def split(rows: Rows, fraction: float, seed: int, *, stratified: bool) -> tuple[Rows, Rows]:
@@ -166,6 +176,24 @@ def texts(values: Iterable[str]) -> Array:
     array = np.empty(len(listed), dtype=object)
     array[:] = listed
     return array
+
+
+def boxes_array(boxes: Sequence[npt.NDArray[np.float32]]) -> Array:
+    """Make an object array of one array [objects, 5] for each row, however many objects the rows have."""
+    array = np.empty(len(boxes), dtype=object)
+    # One by one: of arrays of the same length NumPy would make one array of numbers.
+    for index, objects in enumerate(boxes):
+        array[index] = objects
+    return array
+
+
+def digest_of_boxes(*parts: Rows) -> str:
+    """Hash pictures with their boxes."""
+    arrays: list[Array] = []
+    for rows in parts:
+        counts = np.array([len(boxes) for boxes in rows.targets])
+        arrays += [rows.inputs, counts, *rows.targets]
+    return digest(*arrays)
 
 
 def digest(*arrays: Array) -> str:

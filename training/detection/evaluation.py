@@ -1,0 +1,91 @@
+"""Measures a detector on held-out pictures. Knows Keras's side of a graph through `Graph.predict` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.datasets import Dataset
+from training.detection.geometry import intersection_over_union
+from training.detection.metrics import AveragePrecision, average_precision, precision_and_recall
+from training.evidence import Evaluation
+from training.network import Answers, Graph
+
+Floats = npt.NDArray[np.floating]
+
+
+def evaluate_many(graph: Graph, doubtful: Graph, dataset: Dataset) -> Evaluation:
+    """Measure detections: mAP over all that `doubtful` finds, precision and recall of those that `graph` gives."""
+    answers = graph.predict(dataset.test.inputs)
+    truths = list(dataset.test.targets)
+    precision, recall = precision_and_recall(truths, detections(answers))
+    averaged, figures = _averaged(dataset, detections(doubtful.predict(dataset.test.inputs)))
+    metrics = {
+        "map_50": averaged.mean_at_half,
+        "map_50_95": averaged.mean,
+        "precision": precision,
+        "recall": recall,
+    }
+    return Evaluation(answers, metrics, figures)
+
+
+def evaluate_one(graph: Graph, dataset: Dataset) -> Evaluation:
+    """Measure one class and one box per picture."""
+    answers = graph.predict(dataset.test.inputs)
+    truth = np.concatenate(list(dataset.test.targets))
+    is_right = answers["probabilities"].argmax(axis=1) == truth[:, 4]
+    overlaps = np.array(
+        [
+            intersection_over_union(box[None], true[None, :4])[0, 0]
+            for box, true in zip(answers["box"].astype(np.float32), truth, strict=True)
+        ]
+    )
+    averaged, figures = _averaged(dataset, detections(answers))
+    metrics = {
+        "right_and_localised": float(np.mean(is_right & (overlaps >= 0.5))),
+        "accuracy": float(np.mean(is_right)),
+        "mean_iou": float(overlaps.mean()),
+        "map_50": averaged.mean_at_half,
+        "map_50_95": averaged.mean,
+    }
+    return Evaluation(answers, metrics, figures)
+
+
+def detections(answers: Answers) -> list[Floats]:
+    """List what was found in each picture: [n, 6], left, top, right, bottom, class, score."""
+    if "count" not in answers:
+        probabilities = answers["probabilities"].astype(np.float64)
+        best, surest = probabilities.argmax(axis=1), probabilities.max(axis=1)
+        return list(np.column_stack([answers["box"], best, surest])[:, None])
+    columns = [answers["boxes"], answers["classes"][..., None], answers["scores"][..., None]]
+    together = np.concatenate([column.astype(np.float64) for column in columns], axis=-1)
+    return [row[: int(count)] for row, count in zip(together, answers["count"].astype(np.int64), strict=True)]
+
+
+def _averaged(dataset: Dataset, found: Sequence[Floats]) -> tuple[AveragePrecision, dict[str, Any]]:
+    """Compute average precision, and what evaluation.json says of it."""
+    assert dataset.labels is not None
+    truths = list(dataset.test.targets)
+    averaged = average_precision(truths, found, len(dataset.labels))
+    objects = np.bincount(np.concatenate(truths)[:, 4].astype(np.int64), minlength=len(dataset.labels))
+    per_class = {
+        label: {
+            "ap_50": _rounded(averaged.by_class_at_half[index]),
+            "ap_50_95": _rounded(averaged.by_class[index]),
+            "objects": int(objects[index]),
+        }
+        for index, label in enumerate(dataset.labels)
+    }
+    curves = averaged.precision[0].T.round(4)
+    by_label = zip(dataset.labels, curves, objects, strict=True)
+    return averaged, {
+        "per_class": per_class,
+        "precision_at_recalls": {label: curve.tolist() for label, curve, count in by_label if count},
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 6)
