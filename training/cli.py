@@ -38,7 +38,7 @@ class _WrongUse(_OneLine):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
 @click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a .csv or .npz file.  [default: the recipe's]"
+    "--data", metavar="DATASET|PATH", help="A data set by name, or a file or folder.  [default: the recipe's]"
 )
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
 @click.option(
@@ -70,6 +70,7 @@ def train(
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
+      ovenbird train text --data mails/                         a folder of .txt files for each class; or .jsonl, .parquet
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b

@@ -69,8 +69,8 @@ def train(
 
     Args:
         recipe: a recipe's name: dnn, cnn, autoencoder, text.
-        data: a data set's name, or the path of a .csv or .npz file; by default the recipe's own,
-            which needs no download.
+        data: a data set's name, or the path of a .csv or .npz file (texts also: .jsonl, .parquet, a folder); by
+            default the recipe's own, which needs no download.
         store: the folder of the store; it is made if it is missing.
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit and the file, as they are or as text.
@@ -128,7 +128,7 @@ def prepare(
         recipe=chosen,
         parameters=own,
         fit=fit,
-        file=file if is_csv(source) else None,
+        file=file if datasets.is_table(source) else None,
         dataset=dataset,
         name=model,
         store=opened,
@@ -142,16 +142,13 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def is_csv(source: str) -> bool:
-    """Tell a CSV file from data that has no columns to choose."""
-    return datasets.is_file(source) and source.lower().endswith(".csv")
-
-
 def check_file_options(source: str, given: Mapping[str, Any]) -> None:
     """Refuse an option about columns where there are none: it would be ignored."""
     for name in FileOptions().as_json().keys() & given.keys():
-        if not is_csv(source):
-            raise InvalidParameter(name, given[name], expected=f"a CSV file as data; {source} is none")
+        if not datasets.is_table(source):
+            raise InvalidParameter(
+                name, given[name], expected=f"a table as data (.csv, .parquet, .jsonl); {source} is none"
+            )
 
 
 def check_validation_split(fit: FitOptions, dataset: Dataset) -> None:
@@ -173,7 +170,9 @@ def check_fits(recipe: Recipe, source: str) -> None:
     """Refuse a named data set that the recipe cannot learn from, before it is loaded or downloaded."""
     if source not in DESCRIPTIONS:
         if not datasets.is_file(source):
-            raise UnknownDataset(source, known=DESCRIPTIONS, hint="; or the path of a .csv or .npz file")
+            raise UnknownDataset(
+                source, known=DESCRIPTIONS, hint=f"; or the path of a file: {', '.join(datasets.FILE_SUFFIXES)}"
+            )
         return
     description = DESCRIPTIONS[source]
     if not recipe.takes(description.kind, description.task):

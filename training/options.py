@@ -44,7 +44,7 @@ class FileOptions(Parameters):
     """How a user's CSV file is read."""
 
     target: str = parameter("", "CSV: the column to predict (default: target in tables, label beside texts)")
-    text: str = parameter("text", "CSV: the column that holds the texts, for the recipe text")
+    text: str = parameter("text", "table: the column that holds the texts, for the recipe text")
     task: str = parameter(
         "auto",
         "CSV: what to predict; auto: classes if the target is text or at most 20 different whole numbers",

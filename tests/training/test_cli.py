@@ -51,7 +51,7 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
         ),
         pytest.param(
             ["dnn", "--set", "target=x"],
-            "parameter target=x: expected a CSV file as data; digits is none",
+            "parameter target=x: expected a table as data (.csv, .parquet, .jsonl); digits is none",
             id="column-of-a-data-set",
         ),
         pytest.param(

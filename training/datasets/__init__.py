@@ -23,6 +23,7 @@ from training.datasets import (
     nsmc,
     reuters,
     stdlib,
+    text_files,
     wine,
 )
 from training.datasets.dataset import Dataset, Kind, Rows, check_usable
@@ -30,7 +31,7 @@ from training.datasets.description import Description
 from training.errors import UnknownDataset, UnusableData
 from training.options import FileOptions
 
-__all__ = ["DESCRIPTIONS", "Dataset", "Description", "Kind", "Rows", "is_file", "load"]
+__all__ = ["DESCRIPTIONS", "FILE_SUFFIXES", "Dataset", "Description", "Kind", "Rows", "is_file", "is_table", "load"]
 
 _MODULES: dict[str, ModuleType] = {
     module.DESCRIPTION.name: module
@@ -50,12 +51,18 @@ _MODULES: dict[str, ModuleType] = {
     )
 }
 DESCRIPTIONS: dict[str, Description] = {name: module.DESCRIPTION for name, module in _MODULES.items()}
-FILE_SUFFIXES = (".csv", ".npz")
+TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
+FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npz")
 
 
 def is_file(data: str) -> bool:
     """Tell a path from the name of a data set."""
     return data not in _MODULES and ("/" in data or data.lower().endswith(FILE_SUFFIXES) or Path(data).exists())
+
+
+def is_table(data: str) -> bool:
+    """Tell a file with columns to choose from other data."""
+    return is_file(data) and data.lower().endswith(TABLE_SUFFIXES)
 
 
 def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Dataset:
@@ -72,15 +79,17 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Da
     elif is_file(data):
         dataset = _load_file(Path(data), options, kinds)
     else:
-        raise UnknownDataset(data, known=_MODULES, hint="; or the path of a .csv or .npz file")
+        raise UnknownDataset(data, known=_MODULES, hint=f"; or the path of a file: {', '.join(FILE_SUFFIXES)}")
     return check_usable(dataset)
 
 
 def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dataset:
+    if "text" in kinds:
+        return text_files.load(path, options)
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if path.suffix.lower() == ".npz":
         return files.load_pictures(path)
     if path.suffix.lower() == ".csv":
-        return files.load_texts(path, options) if "text" in kinds else files.load_table(path, options)
+        return files.load_table(path, options)
     raise UnusableData(f"{path}: expected a .csv or .npz file")

@@ -180,7 +180,9 @@ def text_model(
         [helper.make_tensor_value_info(name, dtype, ["batch", columns]) for name, dtype in outputs.items()],
         [constant("front_column", [-1, 1]), constant("front_one", [1]), *(constants or [])],
         # onnx's checker crashes where the type of a foreign operator's output is not declared.
-        value_info=[helper.make_tensor_value_info(name, TensorProto.STRING, ["batch", 1, "count"]) for name in tokenized],
+        value_info=[
+            helper.make_tensor_value_info(name, TensorProto.STRING, ["batch", 1, "count"]) for name in tokenized
+        ],
     )
     opsets = [("", OPSET), ("ai.onnx.ml", 2), ("com.microsoft", 1)]
     return helper.make_model(

@@ -31,19 +31,18 @@ def words(units: list[str]) -> Iterator[Piece]:
 
 
 def learn_pieces(counted: Mapping[Piece, int], size: int, longest: int) -> tuple[Piece, ...]:
-    """Choose at most `size` pieces of at most `longest` units: units for up to a half of them, then merged pairs.
+    """Choose at most `size` pieces of at most `longest` units: single units for a half of them, then merged pairs.
 
-    Args:
-        counted: words as their units, with how often each occurs.
+    `counted` holds words as their units, with how often each occurs.
     """
     units: Counter[str] = Counter()
     for word, count in counted.items():
         for unit in word:
             units[unit] += count
     ranked = sorted(units, key=lambda unit: (-units[unit], unit))
-    alphabet = [(unit,) for unit in ranked[: (size + 1) // 2]]
+    alphabet: list[Piece] = [(unit,) for unit in ranked[: (size + 1) // 2]]
     merges = _Merges(counted, longest)
-    pieces = dict.fromkeys(alphabet)
+    pieces: dict[Piece, None] = dict.fromkeys(alphabet)
     while len(pieces) < size and (merged := merges.next()) is not None:
         pieces[merged] = None
     return tuple(pieces)
