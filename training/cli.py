@@ -70,7 +70,7 @@ def train(
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
       ovenbird train text --data mails.csv --set text=body --set target=folder
-      ovenbird train text --data mails/                         a folder of .txt files for each class; or .jsonl, .parquet
+      ovenbird train text --data mails/                         a folder of .txt files per class; or .jsonl, .parquet
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b

@@ -250,7 +250,7 @@ class TestTheExhibits:
 
         dataset = load(str(opinions_csv), FileOptions(), kinds=("text",))
         ids = keras.Input((2,), dtype="int32")
-        is_good = keras.ops.cast(ids[:, :1] == 2, "float32") * 0.5 + 0.25
+        is_good = keras.ops.cast(keras.ops.equal(ids[:, :1], 2), "float32") * 0.5 + 0.25
         model = keras.Model(ids, keras.ops.concatenate([1 - is_good, is_good], axis=1))
         reader = front("good", "bad", length=2)
 
