@@ -123,7 +123,7 @@ def test_the_most_frequent_pairs_become_pieces() -> None:
     learned = learn_pieces(counted, size=9, longest=8)
 
     assert learned == (
-        ("w",), ("e",), (" l",), ("o",), (" n",), (" l", "o"), (" l", "o", "w"), (" n", "e"), (" n", "e", "w"),
+        (" l", "o"), (" l", "o", "w"), (" n", "e"), (" n", "e", "w"), ("w",), ("e",), (" l",), ("o",), (" n",),
     )  # fmt: skip
 
 

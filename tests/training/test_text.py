@@ -257,7 +257,7 @@ class TestTheExhibits:
         statistics, telling = token_statistics(reader, dataset), telling_tokens(reader, model, dataset)
 
         assert "32 texts: 100.0% are longer than the 2 tokens that are read" in statistics.text
-        assert telling.table[1:] == (("down", "'bad', 'good'"), ("up", "'good', 'bad'"))
+        assert telling.table[1:] == (("down", "bad, good"), ("up", "good, bad"))
         assert statistics.figure is not None
         assert telling.figure is not None
 

@@ -55,11 +55,11 @@ def telling_tokens(front: TextFront | SubwordFront, model: keras.Model, dataset:
     gains = _log_odds(model.predict(ids, batch_size=256, verbose=0))
     gains = gains[1:] - gains[:1]
     best = {
-        label: [(front.names[index], float(gains[index, column])) for index in _largest(gains[:, column])]
+        label: [(_visible(front.names[index]), float(gains[index, column])) for index in _largest(gains[:, column])]
         for column, label in enumerate(dataset.labels)
     }
     header = ("class", "tokens that speak for it, the strongest first")
-    rows = tuple((label, ", ".join(repr(token.strip()) for token, _ in entries)) for label, entries in best.items())
+    rows = tuple((label, ", ".join(token for token, _ in entries)) for label, entries in best.items())
     return Exhibit(
         name="telling_tokens",
         title="Tokens that speak for a class",
@@ -68,6 +68,11 @@ def telling_tokens(front: TextFront | SubwordFront, model: keras.Model, dataset:
         figure=figures.ranked_tokens(dict(list(best.items())[:MOST_CLASSES])),
         table=(header, *rows),
     )
+
+
+def _visible(token: str) -> str:
+    """Write blanks, and the beginnings of words, as one sees them; other blanks as in Python."""
+    return token.replace(" ", "▁") if token.strip(" ") == token.strip() else repr(token)[1:-1]
 
 
 def _log_odds(answers: Any) -> npt.NDArray[np.float64]:

@@ -195,7 +195,7 @@ def constant(name: str, value: int | list[int]) -> onnx.TensorProto:
     return numpy_helper.from_array(np.array(value, dtype=np.int64), name)
 
 
-def in_parts(texts: Array) -> Iterator[Array]:
+def in_parts(texts: Array, rows: int = ROWS_AT_ONCE) -> Iterator[Array]:
     """Take few rows at once: a batch is padded to its longest text, which would fill the memory."""
-    for start in range(0, len(texts), ROWS_AT_ONCE):
-        yield texts[start : start + ROWS_AT_ONCE]
+    for start in range(0, len(texts), rows):
+        yield texts[start : start + rows]

@@ -31,9 +31,9 @@ def words(units: list[str]) -> Iterator[Piece]:
 
 
 def learn_pieces(counted: Mapping[Piece, int], size: int, longest: int) -> tuple[Piece, ...]:
-    """Choose at most `size` pieces of at most `longest` units: single units for a half of them, then merged pairs.
+    """Choose at most `size` pieces of at most `longest` units: pairs that were merged, then single units.
 
-    `counted` holds words as their units, with how often each occurs.
+    `counted` holds words as their units, with how often each occurs. Half of the pieces are kept for single units.
     """
     units: Counter[str] = Counter()
     for word, count in counted.items():
@@ -42,10 +42,10 @@ def learn_pieces(counted: Mapping[Piece, int], size: int, longest: int) -> tuple
     ranked = sorted(units, key=lambda unit: (-units[unit], unit))
     alphabet: list[Piece] = [(unit,) for unit in ranked[: (size + 1) // 2]]
     merges = _Merges(counted, longest)
-    pieces: dict[Piece, None] = dict.fromkeys(alphabet)
-    while len(pieces) < size and (merged := merges.next()) is not None:
+    pieces: dict[Piece, None] = {}
+    while len(pieces) + len(alphabet) < size and (merged := merges.next()) is not None:
         pieces[merged] = None
-    return tuple(pieces)
+    return (*pieces, *alphabet)
 
 
 class _Merges:

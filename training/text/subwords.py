@@ -39,6 +39,8 @@ from training.text.merges import Piece, learn_pieces, words
 LONGEST_PIECE = 8
 # More than this changes the pieces little, and takes longer than the fit.
 LEARNED_CHARACTERS = 2_000_000
+# Fewer than words need: every character has a dozen numbers while the pieces are looked for.
+ROWS_AT_ONCE = 128
 
 # What one sees as one character: with its combining marks, skin tones, and what is joined to it by U+200D.
 UNIT = r"[^\s\pZ](?:[\pM\x{1F3FB}-\x{1F3FF}]|\x{200D}[^\s\pZ])*"
@@ -82,7 +84,8 @@ class SubwordFront:
 
     def encode(self, texts: Array) -> npt.NDArray[np.int32]:
         """Run the front: object [n] of `str` → int32 [n, length]."""
-        return np.concatenate([self._session.run_one(part) for part in in_parts(texts)]).astype(np.int32, copy=False)
+        parts = [self._session.run_one(part) for part in in_parts(texts, ROWS_AT_ONCE)]
+        return np.concatenate(parts).astype(np.int32, copy=False)
 
     @cached_property
     def _session(self) -> Session:
