@@ -53,9 +53,7 @@ class _Interrupted(_OneLine):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
 @click.option(
-    "--data",
-    metavar="DATASET|PATH",
-    help="A data set by name, or a .csv, .parquet, .jsonl or .npz file.  [default: the recipe's]",
+    "--data", metavar="DATASET|PATH", help="A data set by name, or a file or folder.  [default: the recipe's]"
 )
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
 @click.option(
@@ -105,6 +103,7 @@ def train(
       ovenbird train cnn --quantize int8                        a smaller file, if it stays as good
       ovenbird train cluster --data customers.csv               groups of rows; a target is not needed
       ovenbird train detector --data annotations.json           pictures with boxes: COCO JSON, or a folder of VOC XML
+      ovenbird train text --data mails/                         a folder of .txt files per class; or .jsonl, .parquet
       ovenbird train --list                                     recipes, parameters, data sets
 
     \b

@@ -6,7 +6,7 @@ import io
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -218,6 +218,36 @@ def mistaken_rows(mistakes: Sequence[Mistake], descriptions: Sequence[str], tota
         cells = (shown(mistake.true, 14), shown(mistake.predicted, 14), f"{mistake.confidence:.0%}")
         for place, cell in zip(columns, (*cells, shown(description, 96)), strict=True):
             axes.text(place, line + 0.5, cell, fontsize=9, va="center", parse_math=False)
+    return figure
+
+
+def lengths(counts: npt.NDArray[np.integer[Any]], read: int) -> Figure:
+    """Draw how many texts have how many tokens; a line marks how many are read."""
+    figure = _figure(5, 3.4)
+    axes = figure.subplots()
+    axes.hist(counts, bins=40, color=TRAINING)
+    axes.axvline(read, color=VALIDATION, linewidth=1.5, label=f"read: {read}")
+    axes.set(xlabel="tokens", ylabel="texts", title=f"{len(counts)} held-out texts")
+    axes.legend(frameon=False)
+    _plain(axes)
+    return figure
+
+
+def ranked_tokens(ranked: Mapping[str, Sequence[tuple[str, float]]]) -> Figure:
+    """Draw, for each class, its tokens with a bar each, the longest first."""
+    columns = min(3, len(ranked))
+    lines = math.ceil(len(ranked) / columns)
+    most = max(map(len, ranked.values()))
+    figure = _figure(3.5 * columns, lines * (0.7 + 0.2 * most))
+    places = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in places[len(ranked) :]:
+        axes.set_axis_off()
+    for axes, (label, entries) in zip(places, ranked.items(), strict=False):
+        axes.barh(range(len(entries)), [value for _, value in entries], color=TRAINING)
+        axes.set_yticks(range(len(entries)), [shown(token, 24) for token, _ in entries], fontsize=8, parse_math=False)
+        axes.invert_yaxis()
+        axes.set_title(shown(label), fontsize=10, parse_math=False)
+        _plain(axes)
     return figure
 
 

@@ -21,7 +21,8 @@ STRANGE = {
     "blanks": " \t\n ",
     "unknown": "zzz qqq",
     "punctuation": "?!?!…—",
-    "long": "good " * 5000,
+    "long": "good " * 20_000,
+    "one-long-word": "good" * 25_000,
     "capitals": "GOOD Film İSTANBUL",
     "korean": "영화 최고!",
     "emoji": "🎬👨‍👩‍👧 great",
@@ -160,18 +161,35 @@ class TestAPublishedTextModel:
         assert set(np.asarray(rows.truth).tolist()) == {0, 1}
 
 
-@pytest.mark.parametrize("layer", ["pooling", "lstm", "gru", "conv1d"])
+@pytest.mark.parametrize(
+    ("layer", "tokens", "keep", "depth"),
+    [
+        ("pooling", "subwords", "end", 1),
+        ("conv1d", "characters", "end", 2),
+        ("simple_rnn", "words", "start", 1),
+        ("lstm", "words", "end", 2),
+        ("gru", "subwords", "start", 2),
+        ("bi_lstm", "words", "start", 2),
+        ("transformer", "subwords", "start", 1),
+        ("transformer", "words", "end", 2),
+    ],
+)
 class TestKerasAndTheFile:
     pytestmark = pytest.mark.tensorflow
 
-    def test_agree_on_strange_texts(self, layer: str, opinions_csv: Path, tmp_path: Path) -> None:
+    def test_agree_on_strange_texts(
+        self, layer: str, tokens: str, keep: str, depth: int, opinions_csv: Path, tmp_path: Path
+    ) -> None:
         """Verification sees the data set's own rows; these are the others. Random weights are as good as any."""
         from training.export import export
         from training.job import prepare
         from training.onnx_session import Session
         from training.pipeline import build
 
-        parameters = {"layer": layer, "length": LENGTH, "units": 8}
+        parameters = {
+            "layer": layer, "tokens": tokens, "keep": keep, "depth": depth, "length": LENGTH, "units": 8,
+            "embedding": 6, "vocabulary": 300,
+        }  # fmt: skip
         job = prepare("text", opinions_csv, store=tmp_path / "store", name=None, parameters=parameters)
         graph = build(job).main
         export(graph, tmp_path / "model.onnx", properties={})
@@ -179,7 +197,69 @@ class TestKerasAndTheFile:
 
         received = Session(tmp_path / "model.onnx").run_one(rows)
 
+        assert np.isfinite(received).all()
+        np.testing.assert_allclose(received.sum(axis=1), 1, atol=1e-5)
         np.testing.assert_allclose(received, graph.answer(rows)["probabilities"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def pieces(train_into, opinions_csv: Path) -> StoredVersion:
+    (published,) = train_into(
+        "text", opinions_csv, name="pieces", tokens="subwords", layer="transformer", length=LENGTH, units=16,
+        vocabulary=200, epochs=6, learning_rate=0.01,
+    )  # fmt: skip
+    return published
+
+
+class TestSubwordsReadByATransformer:
+    pytestmark = pytest.mark.tensorflow
+
+    def test_tell_the_classes_apart(self, pieces: StoredVersion) -> None:
+        assert pieces.manifest.metrics["accuracy"] > 0.85
+
+    def test_answer_over_http_what_the_file_answers(self, pieces: StoredVersion) -> None:
+        from service.app import create_app
+        from service.settings import Settings
+
+        rows = ["영화 최고!", "", "bad 👨\u200d👩\u200d👧 awful"]
+        client = create_app(Settings(store=str(pieces.path.parents[1]), control="none")).test_client()
+        tensor = {"name": "text", "shape": [len(rows)], "datatype": "BYTES", "data": rows}
+
+        answer = client.post(f"/v2/models/{pieces.model}/infer", json={"inputs": [tensor]})
+
+        assert answer.status_code == 200, answer.text
+        received = np.array(answer.get_json()["outputs"][0]["data"]).reshape(len(rows), 2)
+        np.testing.assert_allclose(received, ask(pieces, *rows), atol=1e-6)
+
+    def test_are_shown_in_the_report(self, pieces: StoredVersion) -> None:
+        names = {path.name for path in (pieces.path / "report").iterdir()}
+
+        assert {"tokens.png", "telling_tokens.png"} <= names
+
+
+class TestTheExhibits:
+    pytestmark = pytest.mark.tensorflow
+
+    def test_say_how_much_is_cut_and_which_tokens_speak_for_a_class(self, opinions_csv: Path) -> None:
+        """A model that is all hand: token 2 speaks for `up`, everything else for `down`."""
+        import keras
+
+        from training.datasets import load
+        from training.options import FileOptions
+        from training.text.exhibits import telling_tokens, token_statistics
+
+        dataset = load(str(opinions_csv), FileOptions(), kinds=("text",))
+        ids = keras.Input((2,), dtype="int32")
+        is_good = keras.ops.cast(keras.ops.equal(ids[:, :1], 2), "float32") * 0.5 + 0.25
+        model = keras.Model(ids, keras.ops.concatenate([1 - is_good, is_good], axis=1))
+        reader = front("good", "bad", length=2)
+
+        statistics, telling = token_statistics(reader, dataset), telling_tokens(reader, model, dataset)
+
+        assert "32 texts: 100.0% are longer than the 2 tokens that are read" in statistics.text
+        assert telling.table[1:] == (("down", "bad, good"), ("up", "good, bad"))
+        assert statistics.figure is not None
+        assert telling.figure is not None
 
 
 @pytest.mark.tensorflow

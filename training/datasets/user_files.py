@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from training.datasets import annotated_pictures, files, tables
+from training.datasets import annotated_pictures, files, tables, text_files
 from training.datasets.dataset import Dataset, Kind
 from training.errors import InvalidParameter, UnusableData
 from training.options import FileOptions
@@ -44,10 +44,10 @@ def form_of(path: Path, kinds: Collection[Kind]) -> Form:
     suffix = path.suffix.lower()
     if "boxes" in kinds:
         return "annotations"
-    if suffix == ".npz":
-        return "arrays"
     if "text" in kinds:
         return "texts"
+    if suffix == ".npz":
+        return "arrays"
     return "mixed table" if "table" in kinds else "numbers"
 
 
@@ -56,13 +56,13 @@ def load(path: Path, options: FileOptions, kinds: Collection[Kind], *, needs_tar
     form = form_of(path, kinds)
     if form == "annotations":
         return annotated_pictures.load(path, options)
+    if form == "texts":
+        return text_files.load(path, options)
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if form == "arrays":
         return files.load_pictures(path)
     suffix = path.suffix.lower()
-    if form == "texts" and suffix == ".csv":
-        return files.load_texts(path, options)
     if form == "mixed table" and suffix in TABLE_SUFFIXES:
         return tables.load_mixed(path, options)
     if form == "numbers" and suffix == ".csv":
