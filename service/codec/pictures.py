@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import struct
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from model_store.manifest import ImageFormat
+from model_store.pictures import pixels_of
 from service.codec.compression import hint
 from service.errors import MalformedBody
 from service.tensors import Array
@@ -28,8 +28,7 @@ _DAMAGE = (
 def picture(body: bytes, wanted: ImageFormat) -> Array:
     """Decode one PNG, JPEG or WebP picture to uint8 [height, width, channels] of the model's size.
 
-    Of an animation it is the first frame. It is turned upright as its EXIF orientation says, 16 bits are scaled to 8,
-    transparent parts are black, colours are made grey or grey is made colours, and the size is changed to the model's.
+    See `model_store.pictures` for what is made of it.
 
     Raises:
         MalformedBody: it is not such a picture, is damaged, or has too many pixels.
@@ -42,13 +41,9 @@ def picture(body: bytes, wanted: ImageFormat) -> Array:
                 raise MalformedBody(
                     f"the picture has {opened.width} x {opened.height} pixels; at most {MAX_PIXELS} are read"
                 )
-            upright = ImageOps.exif_transpose(opened)
-            converted = _opaque(_of_8_bits(upright)).convert("L" if wanted.channels == 1 else "RGB")
+            return pixels_of(opened, wanted)
     except _DAMAGE as error:
         raise MalformedBody(f"the picture cannot be decoded: {error}") from None
-    if converted.size != (wanted.width, wanted.height):
-        converted = converted.resize((wanted.width, wanted.height), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(converted, np.uint8).reshape(wanted.height, wanted.width, wanted.channels)
 
 
 def pixels(body: bytes) -> int:
@@ -67,19 +62,3 @@ def _opened(body: bytes) -> Image.Image:
         raise MalformedBody(
             f"the body is not a picture in one of the formats {', '.join(PICTURE_FORMATS)}{hint(body)}"
         ) from None
-
-
-def _of_8_bits(image: Image.Image) -> Image.Image:
-    """Scale 16 bits of grey to 8: Pillow itself would clip them, so that nearly everything is white."""
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image).astype(np.int64)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-
-
-def _opaque(image: Image.Image) -> Image.Image:
-    """Lay a picture with transparent parts on black: what lies under them is not meant to be seen."""
-    if not image.has_transparency_data:
-        return image
-    seen = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", seen.size, "black"), seen)
