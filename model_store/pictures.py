@@ -5,11 +5,19 @@ Knows no file format, no HTTP and no data set: it is given an opened picture.
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from model_store.manifest import ImageFormat
+
+# What Pillow raises for damaged files, according to its version, the format, and where the damage is.
+DAMAGE = (
+    ArithmeticError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
 
 
 def pixels_of(opened: Image.Image, wanted: ImageFormat) -> npt.NDArray[np.uint8]:
@@ -17,7 +25,7 @@ def pixels_of(opened: Image.Image, wanted: ImageFormat) -> npt.NDArray[np.uint8]
 
     Of an animation it is the first frame. It is turned upright as its EXIF orientation says, 16 bits are scaled to 8,
     transparent parts are black, colours are made grey or grey is made colours, and the size is changed.
-    Raises whatever Pillow raises for a damaged file: the pixels are decoded here.
+    Raises one of `DAMAGE` for a damaged file: the pixels are decoded here.
     """
     upright = ImageOps.exif_transpose(opened)
     converted = _opaque(_of_8_bits(upright)).convert("L" if wanted.channels == 1 else "RGB")

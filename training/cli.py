@@ -12,7 +12,7 @@ from model_store import InvalidName, StoredVersion, StoreError
 from training.datasets import DESCRIPTIONS
 from training.errors import TrainingError, WrongUse
 from training.job import train as run_job
-from training.options import FileOptions, FitOptions
+from training.options import FileOptions, FitOptions, PictureOptions
 from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
@@ -38,7 +38,9 @@ class _WrongUse(_OneLine):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
 @click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a .csv or .npz file.  [default: the recipe's]"
+    "--data",
+    metavar="DATASET|PATH",
+    help="A data set by name, a .csv or .npz file, or a folder of pictures.  [default: the recipe's]",
 )
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
 @click.option(
@@ -69,6 +71,7 @@ def train(
       ovenbird train dnn --data mnist --set hidden=100,32 --set dropout=0
       ovenbird train dnn --data houses.csv --set target=price   your own table: every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
+      ovenbird train cnn --data pets                            pets/cat/*.jpg, pets/dog/*.jpg, …
       ovenbird train text --data mails.csv --set text=body --set target=folder
       ovenbird train --list                                     recipes, parameters, data sets
 
@@ -126,8 +129,9 @@ def _listing() -> str:
     parts = [_recipe(recipe) for recipe in RECIPES.values()]
     fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
     file = _parameters("Every recipe: how a user's CSV file is read", FileOptions())
+    pictures = _parameters("Every recipe: how a user's files of pictures are read", PictureOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
-    return "\n\n".join([*parts, fit, file, "\n".join(sets)])
+    return "\n\n".join([*parts, fit, file, pictures, "\n".join(sets)])
 
 
 def _recipe(recipe: Recipe) -> str:

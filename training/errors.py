@@ -11,6 +11,7 @@ TrainingError
 │   └── UnusableStore       nothing can be published there
 ├── DatasetAbsent           the data set's file is not here and could not be downloaded
 ├── DatasetAltered          the data set's file is not the one that is known
+├── WeightsAbsent           the weights of a base are not here and could not be downloaded
 ├── MissingPackage          a Python package that the job needs is not installed
 ├── FitDiverged             the loss became NaN or infinite
 └── ExportRefused           the ONNX file is not what Keras computes: nothing is published
@@ -88,6 +89,10 @@ class DatasetAbsent(TrainingError):
 
 class DatasetAltered(TrainingError):
     """A data set's file that is not the one that is known."""
+
+
+class WeightsAbsent(TrainingError):
+    """Weights of a base that are not here and could not be downloaded."""
 
 
 class MissingPackage(TrainingError):

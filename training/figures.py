@@ -67,6 +67,15 @@ def learning_curves(history: dict[str, list[float]], unit: str = "") -> Figure:
     return figure
 
 
+def stages(history: dict[str, list[float]], epochs_before: int, name: str) -> Figure:
+    """Draw learning curves with a line where the second stage begins, after so many epochs."""
+    figure = learning_curves(history)
+    for axes in figure.axes:
+        axes.axvline(epochs_before + 0.5, color="black", linewidth=1, label=name)
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
 def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
     """Draw true classes by row, predicted ones by column; the colour is the share of the row."""
     matrix = np.asarray(counts)

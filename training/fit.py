@@ -6,12 +6,14 @@ import math
 import sys
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from training.datasets import Dataset, Rows
-from training.datasets.dataset import Array, split
+from training.datasets.dataset import split
 from training.errors import FitDiverged, InvalidParameter
 from training.network import History, Network, Stage
 from training.options import LOSSES, FitOptions, Task
+from training.streaming import examples
 
 METRICS: dict[Task, list[str]] = {
     "classification": ["accuracy"],
@@ -55,10 +57,10 @@ def fit(network: Network, dataset: Dataset, options: FitOptions) -> Fit:
 def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions) -> History:
     """Let Keras fit one stage after the other; the history goes on through all of them."""
     whole = Stage(name="fit", epochs=options.epochs, learning_rate=options.learning_rate)
-    learned = network.encode(kept.inputs), network.targets(kept)
-    checked = network.encode(held.inputs), network.targets(held)
+    learned = examples(network, kept, options.batch_size, shuffled=True)
+    checked = examples(network, held, options.batch_size)
     history: History = {}
-    for stage in network.stages or (whole,):
+    for stage in (*(network.stages or (whole,)), *network.further_stages):
         stage.begin()
         for name, values in _fit_stage(network, stage, learned, checked, options).items():
             history.setdefault(name, []).extend(values)
@@ -66,7 +68,7 @@ def _fit_in_stages(network: Network, kept: Rows, held: Rows, options: FitOptions
 
 
 def _fit_stage(
-    network: Network, stage: Stage, learned: tuple[Array, Array], checked: tuple[Array, Array], options: FitOptions
+    network: Network, stage: Stage, learned: tuple[Any, ...], checked: tuple[Any, ...], options: FitOptions
 ) -> History:
     import keras
 

@@ -16,7 +16,7 @@ from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset
 from training.errors import InvalidParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
 from training.fit import loss_for
-from training.options import LOSSES, FileOptions, FitOptions, Task
+from training.options import LOSSES, FileOptions, FitOptions, PictureOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
 
@@ -39,7 +39,7 @@ class Job:
     recipe: Recipe
     parameters: Parameters
     fit: FitOptions
-    file: FileOptions | None
+    file: FileOptions | PictureOptions | None
     dataset: Dataset
     name: str
     store: Store
@@ -69,8 +69,8 @@ def train(
 
     Args:
         recipe: a recipe's name: dnn, cnn, autoencoder, text.
-        data: a data set's name, or the path of a .csv or .npz file; by default the recipe's own,
-            which needs no download.
+        data: a data set's name, or the path of a .csv or .npz file or of a folder of pictures; by default the
+            recipe's own, which needs no download.
         store: the folder of the store; it is made if it is missing.
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit and the file, as they are or as text.
@@ -107,9 +107,12 @@ def prepare(
     """Check everything that was asked for, and load the data set; what `train` raises before it trains."""
     chosen = find_recipe(recipe)
     source = str(data) if data is not None else chosen.default_dataset
-    own, fit, file = read_parameters(parameters, chosen.parameters, chosen.fit, FileOptions())
+    own, fit, file, pictures = read_parameters(
+        parameters, chosen.parameters, chosen.fit, FileOptions(), PictureOptions()
+    )
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
+    assert isinstance(pictures, PictureOptions)
     check_file_options(source, parameters)
     model = name or default_name(source, recipe)
     for suffix in chosen.suffixes:
@@ -117,7 +120,7 @@ def prepare(
     opened = open_store(store, may_publish_starters=may_publish_starters)
     check_fits(chosen, source)
     require_packages()
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns))
+    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), pictures=pictures)
     task: Task = "regression" if dataset.labels is None else "classification"
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
@@ -128,7 +131,7 @@ def prepare(
         recipe=chosen,
         parameters=own,
         fit=fit,
-        file=file if is_csv(source) else None,
+        file=pictures if datasets.is_pictures(source) else file if is_csv(source) else None,
         dataset=dataset,
         name=model,
         store=opened,
@@ -144,14 +147,17 @@ def find_recipe(name: str) -> Recipe:
 
 def is_csv(source: str) -> bool:
     """Tell a CSV file from data that has no columns to choose."""
-    return datasets.is_file(source) and source.lower().endswith(".csv")
+    return datasets.is_file(source) and source.lower().endswith(".csv") and not datasets.is_pictures(source)
 
 
 def check_file_options(source: str, given: Mapping[str, Any]) -> None:
-    """Refuse an option about columns where there are none: it would be ignored."""
+    """Refuse an option about columns or pictures where there are none: it would be ignored."""
     for name in FileOptions().as_json().keys() & given.keys():
         if not is_csv(source):
             raise InvalidParameter(name, given[name], expected=f"a CSV file as data; {source} is none")
+    for name in PictureOptions().as_json().keys() & given.keys():
+        if not datasets.is_pictures(source):
+            raise InvalidParameter(name, given[name], expected=f"files of pictures as data; {source} is none")
 
 
 def check_validation_split(fit: FitOptions, dataset: Dataset) -> None:
@@ -173,7 +179,7 @@ def check_fits(recipe: Recipe, source: str) -> None:
     """Refuse a named data set that the recipe cannot learn from, before it is loaded or downloaded."""
     if source not in DESCRIPTIONS:
         if not datasets.is_file(source):
-            raise UnknownDataset(source, known=DESCRIPTIONS, hint="; or the path of a .csv or .npz file")
+            raise UnknownDataset(source, known=DESCRIPTIONS, hint=datasets.FILES_HINT)
         return
     description = DESCRIPTIONS[source]
     if not recipe.takes(description.kind, description.task):

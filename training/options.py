@@ -1,4 +1,4 @@
-"""The options that every recipe shares: how it is fitted, and how a user's file is read."""
+"""The options that every recipe shares: how it is fitted, and how a user's files are read."""
 
 from __future__ import annotations
 
@@ -49,4 +49,23 @@ class FileOptions(Parameters):
         "auto",
         "CSV: what to predict; auto: classes if the target is text or at most 20 different whole numbers",
         choices=("auto", "classification", "regression"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureOptions(Parameters):
+    """How files of pictures are read."""
+
+    picture_size: tuple[int, ...] = parameter(
+        (),
+        "pictures: height,width they are brought to; nothing: their own, where all have one of at most 256, else 96,96",
+        at_least=1,
+        at_most=4096,
+        may_be_empty=True,
+    )
+    colour: str = parameter(
+        "auto", "pictures: with colours or without; auto: grey if all are", choices=("auto", "colour", "grey")
+    )
+    broken_pictures: str = parameter(
+        "refuse", "pictures: what to do if some cannot be decoded", choices=("refuse", "skip")
     )

@@ -90,7 +90,7 @@ class Described:
     def expected(self) -> str:
         """Which values it takes, in words."""
         if self.limits.choices is not None:
-            return str(self.limits)
+            return f"any of {', '.join(self.limits.choices)}" if self._is_tuple else str(self.limits)
         kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         kind = "whole numbers separated by commas" if self._is_tuple else kinds[self.type]
         return f"{kind} {self.limits}".rstrip()
@@ -181,4 +181,14 @@ def _tuple_of_ints(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(",")) if text else ()
 
 
-_PARSERS: dict[Any, Callable[[str], Any]] = {int: int, float: float, bool: _boolean, str: str}
+def _tuple_of_words(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    int: int,
+    float: float,
+    bool: _boolean,
+    str: str,
+    tuple[str, ...]: _tuple_of_words,
+}

@@ -75,6 +75,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     write_golden(graph, job.dataset, folder)
     is_main = graph is trained.network.main
     if is_main:
+        trained.network.write_beside(folder)
         write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation)
     return draft(
         model,

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import struct
 
 from PIL import Image, UnidentifiedImageError
 
 from model_store.manifest import ImageFormat
-from model_store.pictures import pixels_of
+from model_store.pictures import DAMAGE, pixels_of
 from service.codec.compression import hint
 from service.errors import MalformedBody
 from service.tensors import Array
@@ -17,12 +16,6 @@ PICTURE_FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 64 * 2**20
 # A small file may hold many pixels, and a request many files.
 MAX_PIXELS_TOGETHER = 16 * MAX_PIXELS
-
-# What Pillow raises for damaged files, according to its version, the format, and where the damage is.
-_DAMAGE = (
-    ArithmeticError, LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
 
 
 def picture(body: bytes, wanted: ImageFormat) -> Array:
@@ -42,7 +35,7 @@ def picture(body: bytes, wanted: ImageFormat) -> Array:
                     f"the picture has {opened.width} x {opened.height} pixels; at most {MAX_PIXELS} are read"
                 )
             return pixels_of(opened, wanted)
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise MalformedBody(f"the picture cannot be decoded: {error}") from None
 
 
@@ -51,7 +44,7 @@ def pixels(body: bytes) -> int:
     try:
         with _opened(body) as opened:
             return opened.width * opened.height
-    except (MalformedBody, *_DAMAGE):
+    except (MalformedBody, *DAMAGE):
         return 0
 
 

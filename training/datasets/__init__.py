@@ -13,6 +13,7 @@ from types import ModuleType
 from training.datasets import (
     breast_cancer,
     cifar10,
+    cifar10_subset,
     diabetes,
     digits,
     fashion_mnist,
@@ -21,6 +22,7 @@ from training.datasets import (
     iris,
     mnist,
     nsmc,
+    picture_files,
     reuters,
     stdlib,
     wine,
@@ -28,9 +30,9 @@ from training.datasets import (
 from training.datasets.dataset import Dataset, Kind, Rows, check_usable
 from training.datasets.description import Description
 from training.errors import UnknownDataset, UnusableData
-from training.options import FileOptions
+from training.options import FileOptions, PictureOptions
 
-__all__ = ["DESCRIPTIONS", "Dataset", "Description", "Kind", "Rows", "is_file", "load"]
+__all__ = ["DESCRIPTIONS", "FILES_HINT", "Dataset", "Description", "Kind", "Rows", "is_file", "is_pictures", "load"]
 
 _MODULES: dict[str, ModuleType] = {
     module.DESCRIPTION.name: module
@@ -44,13 +46,15 @@ _MODULES: dict[str, ModuleType] = {
         mnist,
         fashion_mnist,
         cifar10,
+        cifar10_subset,
         imdb,
         reuters,
         nsmc,
     )
 }
 DESCRIPTIONS: dict[str, Description] = {name: module.DESCRIPTION for name, module in _MODULES.items()}
-FILE_SUFFIXES = (".csv", ".npz")
+FILE_SUFFIXES = (".csv", ".npz", ".jsonl")
+FILES_HINT = "; or the path of a .csv or .npz file, or of a folder of pictures"
 
 
 def is_file(data: str) -> bool:
@@ -58,7 +62,14 @@ def is_file(data: str) -> bool:
     return data not in _MODULES and ("/" in data or data.lower().endswith(FILE_SUFFIXES) or Path(data).exists())
 
 
-def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Dataset:
+def is_pictures(data: str) -> bool:
+    """Tell a folder of pictures, or a file that lists some, from other data."""
+    return is_file(data) and picture_files.is_folder_or_list(Path(data))
+
+
+def load(
+    data: str, options: FileOptions, *, kinds: Collection[Kind] = (), pictures: PictureOptions | None = None
+) -> Dataset:
     """Load a data set by its name, or a user's file by its path, as one of the `kinds` that a recipe takes.
 
     Raises:
@@ -69,10 +80,12 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = ()) -> Da
     """
     if data in _MODULES:
         dataset: Dataset = _MODULES[data].load()
+    elif is_pictures(data):
+        dataset = picture_files.load(Path(data), pictures or PictureOptions())
     elif is_file(data):
         dataset = _load_file(Path(data), options, kinds)
     else:
-        raise UnknownDataset(data, known=_MODULES, hint="; or the path of a .csv or .npz file")
+        raise UnknownDataset(data, known=_MODULES, hint=FILES_HINT)
     return check_usable(dataset)
 
 
@@ -83,4 +96,4 @@ def _load_file(path: Path, options: FileOptions, kinds: Collection[Kind]) -> Dat
         return files.load_pictures(path)
     if path.suffix.lower() == ".csv":
         return files.load_texts(path, options) if "text" in kinds else files.load_table(path, options)
-    raise UnusableData(f"{path}: expected a .csv or .npz file")
+    raise UnusableData(f"{path}: expected a .csv or .npz file, or a folder of pictures")
