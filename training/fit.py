@@ -85,6 +85,8 @@ def _fit_stage(
         validation_data=checked,
         epochs=stage.epochs,
         batch_size=options.batch_size,
+        # Batches that are read from disk come shuffled.
+        shuffle=len(learned) > 1,
         callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True)],
         verbose=1 if sys.stdout.isatty() else 2,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from service_process import running
+from service_process import infer_body, running
 
 from model_store import Store, StoredVersion, golden
 from model_store.manifest import Tolerance
@@ -18,7 +18,11 @@ from training.datasets import load
 from training.errors import InvalidParameter, WeightsAbsent
 from training.options import FileOptions
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [
+    pytest.mark.tensorflow,
+    # Keras's own variables, as it saves them.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"),
+]
 
 
 def answer(stored: StoredVersion, inputs: np.ndarray) -> np.ndarray:
@@ -109,23 +113,12 @@ def test_the_report_shows_both_stages(high_digits: StoredVersion) -> None:
 
 
 def test_the_service_answers_with_what_was_transferred(high_digits: StoredVersion) -> None:
-    rows = high_digits.golden()
-    body = {
-        "inputs": [
-            {
-                "name": "image",
-                "datatype": "UINT8",
-                "shape": list(rows.inputs["image"].shape),
-                "data": rows.inputs["image"].ravel().tolist(),
-            }
-        ]
-    }
+    rows, store, model = high_digits.golden(), high_digits.path.parents[1], high_digits.model
+    image = rows.inputs["image"]
+    body = infer_body("image", image.ravel().tolist(), shape=list(image.shape), datatype="UINT8")
 
-    with (
-        running(high_digits.path.parents[1], control="explicit", load=high_digits.model) as service,
-        service.client() as client,
-    ):
-        answered = client.post(f"/v2/models/{high_digits.model}/infer", json=body).json()["outputs"][0]
+    with running(store, control="explicit", load=model) as service, service.client() as client:
+        answered = client.post(f"/v2/models/{model}/infer", json=body).json()["outputs"][0]
 
     received = np.array(answered["data"], np.float32).reshape(answered["shape"])
     np.testing.assert_allclose(received, rows.keras["probabilities"], rtol=1e-4, atol=1e-5)
