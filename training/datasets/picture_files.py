@@ -90,7 +90,7 @@ def load(path: Path, options: PictureOptions) -> Dataset:
     rows = Rows(cast(Array, RowsOnDisk(pixels, good)), targets)
     train, test = _parted(path, rows, [listed[index].split for index in good])
     return Dataset(
-        name=path.resolve().stem,
+        name=path.resolve().name if path.is_dir() else path.stem,
         kind="image",
         train=train,
         test=test,
