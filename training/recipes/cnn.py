@@ -22,6 +22,7 @@ from training.recipes.recipe import Recipe
 # Keras's 0.99 needs hundreds of steps to learn the mean; a small data set has a few dozen per epoch.
 BATCH_NORMALIZATION_MOMENTUM = 0.9
 AUGMENTATIONS = ("flip", "rotation", "zoom", "translation", "contrast")
+POOLINGS = ("flatten", "average")
 # What stays recognisable: a tenth of the width or of a full turn, a fifth of the contrast.
 SHIFT, TURN, ZOOM, CONTRAST = 0.1, 0.05, 0.1, 0.2
 
@@ -37,7 +38,7 @@ class ConvolutionalParameters(Parameters):
     pooling: str = parameter(
         "flatten",
         "what becomes of the last block: every place counts (flatten), or the average over all (average)",
-        choices=("flatten", "average"),
+        choices=POOLINGS,
     )
     units: int = parameter(64, "units of the dense layer behind the blocks", at_least=1, at_most=16_384)
     dropout: float = parameter(
@@ -61,7 +62,7 @@ def build(parameters: ConvolutionalParameters, dataset: Dataset) -> Network:
         x = layer(x)
     for filters in parameters.filters:
         x = _block(parameters, filters, x)
-    x = layers.Flatten()(x) if parameters.pooling == "flatten" else layers.GlobalAveragePooling2D()(x)
+    x = pooled(parameters.pooling, x)
     x = layers.Dropout(parameters.dropout)(x)
     x = layers.Dense(parameters.units, activation="relu")(x)
     x = layers.Dropout(parameters.dropout)(x)
@@ -87,6 +88,13 @@ def augmentation_layers(names: Sequence[str]) -> list[Any]:
         "contrast": lambda: layers.RandomContrast(CONTRAST, value_range=(0, 1)),
     }
     return [makers[name]() for name in names]
+
+
+def pooled(kind: str, features: Any) -> Any:
+    """Make a row of numbers of maps of features [n, height, width, channels]."""
+    from keras import layers
+
+    return layers.Flatten()(features) if kind == "flatten" else layers.GlobalAveragePooling2D()(features)
 
 
 def _block(parameters: ConvolutionalParameters, filters: int, x: Any) -> Any:

@@ -23,7 +23,7 @@ from training.keras_graph import keras_graph
 from training.network import Graph, History, Network, Stage, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
-from training.recipes.cnn import AUGMENTATIONS, augmentation_layers
+from training.recipes.cnn import AUGMENTATIONS, POOLINGS, augmentation_layers, pooled
 from training.recipes.recipe import Recipe
 
 # Red, green and blue as the eye weighs them (ITU-R BT.601).
@@ -40,6 +40,12 @@ class TransferParameters(Parameters):
     )
     weights: str = parameter("imagenet", "of an application: imagenet (a download), none, or the path of a file")
     size: int = parameter(96, "height and width in which an application sees the pictures", at_least=16, at_most=1024)
+    pooling: str = parameter(
+        "average",
+        "what becomes of the base's features: the average over all places, or every place counts (flatten: better for "
+        "small pictures and a base of cnn's)",
+        choices=POOLINGS,
+    )
     units: int = parameter(0, "units of a dense layer before the answer; 0: no such layer", at_least=0, at_most=16_384)
     dropout: float = parameter(0.2, "share of the features that is dropped while fitting", at_least=0, below=1)
     augmentation: tuple[str, ...] = parameter(
@@ -61,7 +67,7 @@ def build(parameters: TransferParameters, dataset: Dataset) -> Network:
     inputs = keras.Input(dataset.train.inputs.shape[1:], dtype="uint8")
     pixels = _augmented(parameters.augmentation, layers.Rescaling(1.0)(inputs))
     x = base.scale(_as_seen_by(base, pixels))
-    x = layers.GlobalAveragePooling2D()(base.model(x, training=False))
+    x = pooled(parameters.pooling, base.model(x, training=False))
     if parameters.units:
         x = layers.Dense(parameters.units, activation="relu")(x)
     x = layers.Dropout(parameters.dropout)(x)
