@@ -33,7 +33,8 @@ class FitState:
     """Where a fit stands: changed after every epoch by the callbacks, and by `fit` between stages.
 
     `epoch` counts the epochs of this stage that are done; `best`, `waited` and `is_over` are early stopping's,
-    `plateau` and `lowered` those of the schedule of that name; `best_weights` were those of the best epoch.
+    `plateau` and `lowered` those of the schedule of that name; `best_weights` were those of the best epoch of all
+    stages; `before` lists how many epochs were done when each further stage began.
     """
 
     stage: int = 0
@@ -45,11 +46,19 @@ class FitState:
     is_over: bool = False
     plateau: int = 0
     lowered: int = 0
+    before: list[int] = field(default_factory=list)
     best_weights: list[Array] = field(default_factory=list)
 
     def begin_stage(self, stage: int) -> None:
-        """Forget what belongs to the stage before."""
-        fresh = FitState(stage=stage, history=self.history, seconds=self.seconds)
+        """Forget what belongs to the stage before, but for the best that was reached: a stage may spoil it."""
+        fresh = FitState(
+            stage=stage,
+            history=self.history,
+            seconds=self.seconds,
+            best=self.best,
+            best_weights=self.best_weights,
+            before=[*self.before, self.epochs],
+        )
         self.__dict__.update(fresh.__dict__)
 
     def add(self, figures: Mapping[str, float]) -> None:

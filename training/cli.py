@@ -52,9 +52,7 @@ class _Interrupted(_OneLine):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
-@click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a file or folder.  [default: the recipe's]"
-)
+@click.option()
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
 @click.option(
     "--store",
@@ -98,6 +96,7 @@ def train(
       ovenbird train tabular --data houses.parquet --set target=price --set categories=zip --set drop=id
       ovenbird train dnn --data houses.csv --set target=price   every other column is a number
       ovenbird train cnn --data pictures.npz                    x_train, y_train, x_test, y_test
+      ovenbird train cnn --data pets                            pets/cat/*.jpg, pets/dog/*.jpg, …
       ovenbird train text --data mails.csv --set text=body --set target=folder
       ovenbird train cnn --dry-run                              layers and plan, nothing is fitted
       ovenbird train cnn --quantize int8                        a smaller file, if it stays as good

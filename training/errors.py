@@ -12,6 +12,7 @@ TrainingError
 │   └── OtherTrials         a journal holds the trials of another search
 ├── DatasetAbsent           the data set's file is not here and could not be downloaded
 ├── DatasetAltered          the data set's file is not the one that is known
+├── WeightsAbsent           the weights of a base are not here and could not be downloaded
 ├── MissingPackage          a Python package that the job needs is not installed
 ├── FitDiverged             the loss became NaN or infinite
 ├── OutOfMemory             the rows of a step, or the network, do not fit into the memory
@@ -100,6 +101,10 @@ class DatasetAbsent(TrainingError):
 
 class DatasetAltered(TrainingError):
     """A data set's file that is not the one that is known."""
+
+
+class WeightsAbsent(TrainingError):
+    """Weights of a base that are not here and could not be downloaded."""
 
 
 class MissingPackage(TrainingError):

@@ -1,14 +1,97 @@
-"""Rows to a fit, batch by batch. The order of an epoch depends on seed and epoch alone.
+"""Rows to a fit, batch by batch, from the memory or from disk. The order of an epoch depends on seed and epoch alone.
 
-So a fit that is taken up again sees the very batches that it would have seen. Knows neither networks nor files.
+So a fit that is taken up again sees the very batches that it would have seen. Knows no file and no picture.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from training.datasets import Rows
 from training.datasets.dataset import Array
+from training.datasets.on_disk import RowsOnDisk
+from training.network import Network
+
+# Of rows on disk: the batch that is learned, and as many that are ready.
+READY_BATCHES = 2
+
+
+@dataclass(frozen=True)
+class Feed:
+    """Rows as a network learns them. Of rows on disk only the batches that are worked on are in the memory."""
+
+    network: Network
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def shuffled(self, batch_size: int, *, seed: int, first: int, last: int) -> Any:
+        """Give the batches of the epochs `first` to `last - 1` (from 0) as one tf.data.Dataset.
+
+        The last batch of an epoch may be smaller; `seed` is what the order of every epoch is made from.
+        """
+        import tensorflow as tf
+
+        def order(epoch: Any) -> Any:
+            seeds = tf.stack([tf.constant(seed, tf.int64), epoch])
+            numbers = tf.random.experimental.stateless_shuffle(tf.range(len(self), dtype=tf.int64), seed=seeds)
+            return tf.data.Dataset.from_tensor_slices(numbers).batch(batch_size)
+
+        return self._taken(tf.data.Dataset.range(first, last).flat_map(order))
+
+    def in_order(self, batch_size: int) -> Any:
+        """Give all rows once, in their order, as a tf.data.Dataset."""
+        import tensorflow as tf
+
+        return self._taken(tf.data.Dataset.range(len(self)).batch(batch_size))
+
+    def _taken(self, indices: Any) -> Any:
+        """Turn batches of indices into batches of (inputs, targets)."""
+        import tensorflow as tf
+
+        inputs: Any = self.rows.inputs
+        if isinstance(inputs, RowsOnDisk):
+            return indices.map(self._from_disk()).prefetch(READY_BATCHES)
+
+        def take(indices: Any, arrays: Any) -> Any:
+            return tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
+
+        arrays = tf.data.Dataset.from_tensors(self._learned).repeat()
+        taken = tf.data.Dataset.zip((indices, arrays)).map(take, num_parallel_calls=tf.data.AUTOTUNE)
+        return taken.prefetch(tf.data.AUTOTUNE)
+
+    @cached_property
+    def _learned(self) -> tuple[Any, Any]:
+        return self._of(self.rows)
+
+    def _of(self, rows: Rows) -> tuple[Any, Any]:
+        return self.network.encode(rows.inputs), self.network.targets(rows)
+
+    def _from_disk(self) -> Callable[[Any], Any]:
+        """Make the function that reads the rows of a batch together."""
+        import tensorflow as tf
+
+        first = self._of(self.rows.take(np.arange(1)))
+        shapes = [(None, *array.shape[1:]) for array in tf.nest.flatten(first)]
+        dtypes = [array.dtype for array in tf.nest.flatten(first)]
+
+        def read(indices: npt.NDArray[np.int64]) -> list[Array]:
+            return list(tf.nest.flatten(self._of(self.rows.take(np.sort(indices)))))
+
+        def tensors(indices: Any) -> Any:
+            flat = tf.numpy_function(read, [indices], dtypes)
+            shaped = [tf.ensure_shape(tensor, shape) for tensor, shape in zip(flat, shapes, strict=True)]
+            return tf.nest.pack_sequence_as(first, shaped)
+
+        return tensors
 
 
 def steps_per_epoch(rows: int, batch_size: int) -> int:
@@ -16,36 +99,7 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
     return math.ceil(rows / batch_size)
 
 
-def batches(learned: Any, rows: int, batch_size: int, *, seed: int, first: int, last: int) -> Any:
-    """Give the batches of the epochs `first` to `last - 1` as one tf.data.Dataset.
-
-    Args:
-        learned: arrays of `rows` rows each, in any nesting of tuples and dictionaries; batches have the same.
-        rows: how many there are.
-        batch_size: rows per batch; an epoch's last batch may be smaller.
-        seed: what the order of every epoch is made from.
-        first: the first epoch, counted from 0.
-        last: the epoch before which to end.
-    """
-    import tensorflow as tf
-
-    def order(epoch: Any) -> Any:
-        seeds = tf.stack([tf.constant(seed, tf.int64), epoch])
-        shuffled = tf.random.experimental.stateless_shuffle(tf.range(rows, dtype=tf.int64), seed=seeds)
-        return tf.data.Dataset.from_tensor_slices(shuffled).batch(batch_size)
-
-    def take(indices: Any, arrays: Any) -> Any:
-        return tf.nest.map_structure(lambda array: tf.gather(array, indices), arrays)
-
-    indices = tf.data.Dataset.range(first, last).flat_map(order)
-    arrays = tf.data.Dataset.from_tensors(learned).repeat()
-    taken = tf.data.Dataset.zip((indices, arrays)).map(take, num_parallel_calls=tf.data.AUTOTUNE)
-    return taken.prefetch(tf.data.AUTOTUNE)
-
-
 def balanced_weights(targets: Array) -> dict[int, float]:
     """Weigh each class so that all of them count alike and the mean over the rows is 1."""
-    import numpy as np
-
     found, counts = np.unique(targets.astype(np.int64), return_counts=True)
     return {int(index): len(targets) / (len(found) * int(count)) for index, count in zip(found, counts, strict=True)}

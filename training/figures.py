@@ -83,21 +83,25 @@ def svg(figure: Figure, name: str, *, themed: bool = True) -> str:
     return text
 
 
-def learning_curves(history: dict[str, list[float]], unit: str = "") -> Figure:
-    """Draw every metric per epoch, training and validation together; a line marks the epoch that was kept."""
+def learning_curves(
+    history: dict[str, list[float]], unit: str = "", further_stages: Mapping[str, int] | None = None
+) -> Figure:
+    """Draw every metric per epoch, training and validation together; lines mark the epoch that was kept and stages."""
     names = learned_metrics(history)
     figure = _figure(4.6 * len(names), 3.4)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        _learning_curve(axes, history, name, unit)
+        _learning_curve(axes, history, name, unit, further_stages or {})
     figure.axes[0].legend(frameon=False)
     return figure
 
 
-def learning_curve(history: dict[str, list[float]], name: str, unit: str = "") -> Figure:
+def learning_curve(
+    history: dict[str, list[float]], name: str, unit: str = "", further_stages: Mapping[str, int] | None = None
+) -> Figure:
     """Draw one metric per epoch, as `learning_curves` does."""
     figure = _figure(*CHART_SIZE)
     axes = figure.subplots()
-    _learning_curve(axes, history, name, unit)
+    _learning_curve(axes, history, name, unit, further_stages or {})
     axes.legend(frameon=False)
     return figure
 
@@ -107,13 +111,17 @@ def learned_metrics(history: dict[str, list[float]]) -> list[str]:
     return sorted((name for name in history if not name.startswith("val_")), key=lambda name: name != "loss")
 
 
-def _learning_curve(axes: Axes, history: dict[str, list[float]], name: str, unit: str) -> None:
+def _learning_curve(
+    axes: Axes, history: dict[str, list[float]], name: str, unit: str, further_stages: Mapping[str, int]
+) -> None:
     kept = 1 + int(np.argmin(history["val_loss"]))
     for series, label, colour in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
         if series in history:
             epochs = range(1, len(history[series]) + 1)
             axes.plot(epochs, history[series], color=colour, label=label, marker="o", markersize=3)
     axes.axvline(kept, color=QUIET, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
+    for stage, epochs_before in further_stages.items():
+        axes.axvline(epochs_before + 0.5, color=QUIET, linewidth=1, label=f"{stage} begins")
     axes.set(xlabel="epoch", ylabel=unit or None, title=name.replace("_", " "))
     axes.locator_params(axis="x", integer=True)
     _plain(axes)

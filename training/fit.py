@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from training.checkpoint import Checkpoint, FitState, Saved
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import split
 from training.errors import CheckpointUnfit, InvalidParameter
-from training.feeding import balanced_weights, batches, steps_per_epoch
+from training.feeding import Feed, balanced_weights, steps_per_epoch
 from training.network import History, Network, Stage
 from training.options import LOSSES, FitOptions, Task
 from training.schedule import optimizer_for
@@ -40,10 +40,11 @@ def quiet(_: str) -> None:
 
 @dataclass(frozen=True)
 class Fit:
-    """How the fit went: every metric per epoch, and how long it took."""
+    """How the fit went: every metric per epoch, how long it took, after which epoch each further stage began."""
 
     history: History
     seconds: float
+    further_stages: dict[str, int] = field(default_factory=dict)
 
     @property
     def epochs(self) -> int:
@@ -94,7 +95,7 @@ def validation(dataset: Dataset, options: FitOptions) -> tuple[Rows, Rows]:
 def stages_of(network: Network, options: FitOptions) -> tuple[Stage, ...]:
     """Give the network's stages, or one by the options."""
     whole = Stage(name="fit", epochs=options.epochs, learning_rate=options.learning_rate)
-    return network.stages or (whole,)
+    return (*(network.stages or (whole,)), *network.further_stages)
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,8 @@ class _Fitting:
     network: Network
     options: FitOptions
     company: Company
-    learned: tuple[Any, Any]
-    rows: int
-    checked: tuple[Any, Any]
+    learned: Feed
+    checked: Feed
     state: FitState
 
     def run(self, saved: Saved | None) -> None:
@@ -136,25 +136,27 @@ class _Fitting:
         model.set_weights(self.state.best_weights)
 
     def _fit_epochs(self, model: keras.Model, stage: Stage) -> None:
-        steps = steps_per_epoch(self.rows, self.options.batch_size)
+        steps = steps_per_epoch(len(self.learned), self.options.batch_size)
         model.fit(
             self._batches(stage),
             shuffle=False,
             steps_per_epoch=steps,
             initial_epoch=self.state.epoch,
             epochs=stage.epochs,
-            validation_data=self.checked,
-            validation_batch_size=self.options.batch_size,
-            class_weight=balanced_weights(self.learned[1]) if self.options.class_weights == "balanced" else None,
+            validation_data=self.checked.in_order(self.options.batch_size),
+            class_weight=self._class_weights(),
             callbacks=self._callbacks(stage, steps),
             verbose=0,
         )
+
+    def _class_weights(self) -> dict[int, float] | None:
+        return balanced_weights(self.learned.rows.targets) if self.options.class_weights == "balanced" else None
 
     def _batches(self, stage: Stage) -> Any:
         """Order the rows of an epoch by its number over all stages."""
         first = self.state.epochs
         last = first - self.state.epoch + stage.epochs
-        return batches(self.learned, self.rows, self.options.batch_size, seed=self.options.seed, first=first, last=last)
+        return self.learned.shuffled(self.options.batch_size, seed=self.options.seed, first=first, last=last)
 
     def _callbacks(self, stage: Stage, steps: int) -> list[keras.callbacks.Callback]:
         """Put the callbacks in order: an epoch is checked, noted, saved, and then told."""
@@ -184,10 +186,10 @@ def _fit_by_keras(network: Network, kept: Rows, held: Rows, options: FitOptions,
     if saved:
         company.say(f"resume    after epoch {state.epochs}, from {company.checkpoint}")
     began = time.monotonic() - state.seconds
-    learned = network.encode(kept.inputs), network.targets(kept)
-    checked = network.encode(held.inputs), network.targets(held)
-    _Fitting(network, options, company, learned, len(kept), checked, state).run(saved)
-    return Fit(history=state.history, seconds=time.monotonic() - began)
+    _Fitting(network, options, company, Feed(network, kept), Feed(network, held), state).run(saved)
+    names = [stage.name for stage in stages_of(network, options)][1:]
+    further = dict(zip(names, state.before, strict=True))
+    return Fit(history=state.history, seconds=time.monotonic() - began, further_stages=further)
 
 
 def _restore(model: keras.Model, saved: Saved) -> None:

@@ -5,8 +5,10 @@ The common language of the steps: recipes make a `Network`, and fit, evaluate, e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,6 +28,7 @@ Answers = dict[str, Array]
 History = dict[str, list[float]]
 
 ROWS_AT_ONCE = 4096
+BYTES_AT_ONCE = 32 * 2**20
 
 
 class Computation(Protocol):
@@ -62,11 +65,10 @@ class Graph:
     has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool)
 
     def predict(self, inputs: Array) -> Answers:
-        """Let training's side answer any number of raw inputs, a few thousand at a time."""
-        parts = [
-            self.computation.predict(inputs[start : start + ROWS_AT_ONCE])
-            for start in range(0, len(inputs), ROWS_AT_ONCE)
-        ]
+        """Let training's side answer any number of raw inputs, a few thousand at a time, of large pictures fewer."""
+        row_bytes = math.prod(inputs.shape[1:]) * inputs.dtype.itemsize
+        size = max(1, min(ROWS_AT_ONCE, BYTES_AT_ONCE // max(1, row_bytes)))
+        parts = [self.computation.predict(inputs[start : start + size]) for start in range(0, len(inputs), size)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def predict_first(self, inputs: Array) -> Array:
@@ -97,6 +99,7 @@ class Network:
     not fit, `learn` does: it is given the rows to learn from, those held back and the options. `after_fit` is given
     the same rows when the weights are found: for thresholds and for models on top of this one. `evaluate` measures
     the test rows where the task's own figures do not fit or suffice; `exhibits` are shown in the report besides.
+    `further_stages` follow what the options say. `write_beside` puts more files into the main graph's version.
     `history_unit` says what the fit's errors are measured in, where that is not the data's own unit.
     """
 
@@ -107,10 +110,12 @@ class Network:
     targets: Callable[[Rows], Array] = lambda rows: rows.targets
     loss: Any = None
     stages: tuple[Stage, ...] = ()
+    further_stages: tuple[Stage, ...] = ()
     learn: Callable[[Rows, Rows, FitOptions], History] | None = None
     after_fit: Callable[[Rows, Rows], None] | None = None
     evaluate: Callable[[Dataset], Evaluation] | None = None
     exhibits: Callable[[Dataset, Evaluation], Sequence[Exhibit]] = lambda *_: ()
+    write_beside: Callable[[Path], None] = lambda _: None
     history_unit: str = ""
 
     @property

@@ -91,7 +91,7 @@ class Described:
     def expected(self) -> str:
         """Which values it takes, in words."""
         if self.limits.choices is not None:
-            return str(self.limits)
+            return f"any of {', '.join(self.limits.choices)}" if self._is_tuple else str(self.limits)
         kinds = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
         kind = _LISTS[self.type] if self._is_tuple else kinds[self.type]
         return f"{kind} {self.limits}".rstrip()

@@ -147,6 +147,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     write_golden(graph, job.dataset, folder)
     created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
     if is_main:
+        trained.network.write_beside(folder)
         report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
     return draft(
         model,

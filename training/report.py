@@ -44,7 +44,10 @@ def write_report(
 ) -> Evidence:
     """Write evaluation.json, predictions.npz and the figures that fit the task; return what the page is made of."""
     folder.mkdir()
-    figures.save(figures.learning_curves(fitted.history, network.history_unit), folder / "learning_curves.png")
+    figures.save(
+        figures.learning_curves(fitted.history, network.history_unit, fitted.further_stages),
+        folder / "learning_curves.png",
+    )
     mistakes = _draw_task(folder, network, dataset, evaluation)
     exhibits = tuple(network.exhibits(dataset, evaluation))
     for exhibit in exhibits:
@@ -56,6 +59,8 @@ def write_report(
     if network.history_unit:
         facts["history_unit"] = network.history_unit
     facts |= {"history": fitted.history, "epochs": fitted.epochs, "seconds": round(fitted.seconds, 1)}
+    if fitted.further_stages:
+        facts["further_stages"] = fitted.further_stages
     facts["latency"] = latency
     text = json.dumps(facts, indent=1, ensure_ascii=False) + "\n"
     (folder / "evaluation.json").write_text(text, encoding="utf-8")

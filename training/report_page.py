@@ -153,7 +153,9 @@ def fit_charts(facts: Mapping[str, Any], prefix: str = "fit") -> list[Chart]:
     for index, name in enumerate(figures.learned_metrics(history)):
         last = history.get(f"val_{name}", history[name])[-1]
         words = f"{name.replace('_', ' ')} by epoch; the last is {last:.4g}"
-        charts.append(chart(figures.learning_curve(history, name, unit), f"{prefix}{index}", words))
+        charts.append(
+            chart(figures.learning_curve(history, name, unit, facts.get("further_stages")), f"{prefix}{index}", words)
+        )
     return charts
 
 

@@ -21,6 +21,7 @@ from training.options import FileOptions
 CACHED_FILES = {
     "mnist": "mnist.npz",
     "fashion-mnist": "fashion-mnist",
+    "cifar10-subset": "cifar-10-subset",
     "imdb": "imdb.npz",
     "reuters": "reuters.npz",
     "nsmc": "nsmc",

@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from training.datasets.on_disk import RowsOnDisk
 from training.errors import UnusableData
 
 Array = npt.NDArray[np.generic]
@@ -28,6 +29,8 @@ TEST_SEED = 20_240_229
 class Rows:
     """Inputs with their targets, row by row.
 
+    Pictures may stay on disk: inputs are then a `RowsOnDisk`, of which what is indexed is read.
+
     inputs: uint8 [n, height, width, channels], float32 [n, columns], object [n] of `str`, or, for a table of
         numbers and texts, a structured array [n] with a field (float32, or object of `str`) for each column.
     targets: int64 [n] class indices, float32 [n] values in the data's own unit, or, for boxes, object [n] of
@@ -42,8 +45,15 @@ class Rows:
         return len(self.targets)
 
     def take(self, indices: npt.NDArray[np.integer]) -> Rows:
-        """Choose rows by their indices."""
+        """Choose rows by their indices, and read them into the memory if they are on disk."""
         return Rows(self.inputs[indices], self.targets[indices])
+
+    def part(self, indices: npt.NDArray[np.integer]) -> Rows:
+        """Choose rows by their indices; what is on disk stays there."""
+        inputs: Any = self.inputs
+        if not isinstance(inputs, RowsOnDisk):
+            return self.take(indices)
+        return Rows(cast(Array, inputs.part(indices)), self.targets[indices])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +145,7 @@ def split(rows: Rows, fraction: float, seed: int, *, stratified: bool) -> tuple[
     held = np.zeros(len(rows), dtype=bool)
     for group, count in zip(groups, _shares([len(group) for group in groups], fraction), strict=True):
         held[random.permutation(group)[:count]] = True
-    return rows.take(np.flatnonzero(~held)), rows.take(np.flatnonzero(held))
+    return rows.part(np.flatnonzero(~held)), rows.part(np.flatnonzero(held))
 
 
 def _shares(sizes: list[int], fraction: float) -> list[int]:

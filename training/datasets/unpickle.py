@@ -1,4 +1,4 @@
-"""Reads the object arrays in Keras's .npz files without giving a pickle its powers.
+"""Reads the object arrays in Keras's .npz files, and CIFAR's batches, without giving a pickle its powers.
 
 A pickle may call anything; these files need three names of NumPy, so three names is what they get.
 """
@@ -34,6 +34,22 @@ class ArrayUnpickler(pickle.Unpickler):
             return ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"the name {module}.{name} is not allowed") from None
+
+
+def read_pickle(path: Path) -> dict[bytes, Any]:
+    """Read a file that is one pickle of Python 2: a dictionary of plain values and arrays, its texts as bytes.
+
+    Raises:
+        DatasetAltered: the file is no such pickle, or asks for more than arrays.
+    """
+    try:
+        with path.open("rb") as file:
+            content = ArrayUnpickler(file, encoding="bytes").load()
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise DatasetAltered(f"{path}: {error}") from None
+    if not isinstance(content, dict):
+        raise DatasetAltered(f"{path}: a pickle of a {type(content).__name__}, not of a dictionary")
+    return content
 
 
 def read_object_array(path: Path, name: str) -> npt.NDArray[np.object_]:

@@ -6,20 +6,21 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from training.datasets import annotated_pictures, files, tables, text_files
+from training.datasets import annotated_pictures, files, picture_files, tables, text_files
 from training.datasets.dataset import Dataset, Kind
 from training.errors import InvalidParameter, UnusableData
 from training.options import FileOptions
 
-Form = Literal["annotations", "arrays", "texts", "mixed table", "numbers"]
+Form = Literal["annotations", "arrays", "pictures", "texts", "mixed table", "numbers"]
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
 FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npz")
-HINT = f"; or the path of a file ({', '.join(FILE_SUFFIXES)}), or of annotated pictures"
+HINT = f"; or the path of a file ({', '.join(FILE_SUFFIXES)}), or of a folder of pictures or texts"
 
 OPTIONS: dict[Form, tuple[str, ...]] = {
     "annotations": ("images", "picture_size"),
     "arrays": (),
+    "pictures": ("picture_size", "colour", "broken_pictures"),
     "texts": ("target", "text"),
     "mixed table": ("target", "task", "numbers", "categories", "drop"),
     "numbers": ("target", "task"),
@@ -48,6 +49,8 @@ def form_of(path: Path, kinds: Collection[Kind]) -> Form:
         return "texts"
     if suffix == ".npz":
         return "arrays"
+    if picture_files.is_folder_or_list(path):
+        return "pictures"
     return "mixed table" if "table" in kinds else "numbers"
 
 
@@ -58,6 +61,8 @@ def load(path: Path, options: FileOptions, kinds: Collection[Kind], *, needs_tar
         return annotated_pictures.load(path, options)
     if form == "texts":
         return text_files.load(path, options)
+    if form == "pictures":
+        return picture_files.load(path, options)
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if form == "arrays":

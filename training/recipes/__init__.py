@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from training.recipes import autoencoder, cluster, cnn, detector, dnn, mlp, perceptron, scratch, tabular, text
+from training.recipes import autoencoder, cluster, cnn, detector, dnn, mlp, perceptron, scratch, tabular, text, transfer
 from training.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe"]
@@ -13,6 +13,7 @@ RECIPES: dict[str, Recipe] = {
         dnn.RECIPE,
         tabular.RECIPE,
         cnn.RECIPE,
+        transfer.RECIPE,
         detector.RECIPE,
         autoencoder.RECIPE,
         text.RECIPE,
