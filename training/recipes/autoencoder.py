@@ -20,7 +20,6 @@ import numpy as np
 from model_store.manifest import InputSpec, OutputSpec
 from training import evaluate
 from training.codes.anomaly import Anomalies
-from training.codes.exhibits import CodeExhibits
 from training.codes.probe import Probe
 from training.datasets import Dataset, Rows
 from training.evidence import Evaluation
@@ -70,6 +69,8 @@ class AutoencoderParameters(Parameters):
 def build(parameters: AutoencoderParameters, dataset: Dataset) -> Network:
     """Build the models: pictures uint8 → code float32 [n, code] → reconstruction float32 in 0..1."""
     import keras
+
+    from training.codes.exhibits import CodeExhibits
 
     shape = dataset.train.inputs.shape[1:]
     encoder = _encoder(parameters, shape)

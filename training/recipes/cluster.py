@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model_store.manifest import OutputSpec
-from training.codes.cluster_exhibits import ClusterExhibits
 from training.codes.clusters import Trial, agreement, k_means, sample, silhouette, trials
 from training.codes.components import PrincipalComponents
 from training.datasets import Dataset, Rows
@@ -53,6 +52,7 @@ def build(parameters: ClusterParameters, dataset: Dataset) -> Network:
     import keras
     from keras import ops
 
+    from training.codes.cluster_exhibits import ClusterExhibits
     from training.codes.layers import Distances
 
     if parameters.clusters >= len(dataset.train):
