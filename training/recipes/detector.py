@@ -12,8 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from model_store.manifest import OutputSpec
-from training.datasets import Dataset, Rows
+from training.datasets import Dataset
 from training.datasets.dataset import Array
+from training.detection.anchors import AnchorMap, assign, choose_maps
+from training.detection.evaluation import evaluate_many, evaluate_one
+from training.detection.margin import has_margin
 from training.errors import UnfitDataset
 from training.evidence import Evaluation, Exhibit
 from training.keras_graph import keras_graph
@@ -65,54 +68,45 @@ def build(parameters: DetectorParameters, dataset: Dataset) -> Network:
 def _many(parameters: DetectorParameters, dataset: Dataset) -> Network:
     import keras
 
-    from training.detection import anchors, layers, losses, margin, networks
+    from training.detection import layers, losses, networks
 
     assert dataset.labels is not None
     shape = dataset.train.inputs.shape[1:]
-    height, width = shape[:2]
-    if len(parameters.filters) < 2:
-        raise UnfitDataset(f"{dataset.name}: objects=many needs two filters at least, received {parameters.filters}")
-    maps = anchors.choose_maps(
-        np.concatenate(list(dataset.train.targets)),
-        parameters.anchors,
-        networks.strides(len(parameters.filters)),
-        ANCHOR_SEED,
-    )
-    laid = np.concatenate([found.boxes(height, width) for found in maps])
+    maps = _anchor_maps(parameters, dataset)
+    laid = np.concatenate([found.boxes(shape[0], shape[1]) for found in maps])
     fitted = networks.single_shot(shape, parameters.filters, parameters.width, maps, len(dataset.labels))
-    candidates = keras.Model(fitted.input, layers.Boxes(laid, height, width)(fitted.output))
+    candidates = keras.Model(fitted.input, layers.Boxes(laid, shape[0], shape[1])(fitted.output))
 
     def suppressed(most: int, score: float) -> keras.Model:
         return keras.Model(fitted.input, layers.Suppression(most, score, parameters.iou)(candidates.output))
 
-    def has_margin(pictures: Array) -> Array:
-        boxes, scores = candidates.predict(pictures, verbose=0)
-        pairs = zip(boxes, scores, strict=True)
-        return np.array([margin.has_margin(*pair, score=parameters.score, iou=parameters.iou) for pair in pairs])
+    def have_margins(pictures: Array) -> Array:
+        pairs = zip(*candidates.predict(pictures, verbose=0), strict=True)
+        return np.array([has_margin(*pair, score=parameters.score, iou=parameters.iou) for pair in pairs])
 
-    outputs = _detections(parameters.max_objects, dataset.labels)
-    graph = keras_graph(
-        suppressed(parameters.max_objects, parameters.score), raw_input(dataset), outputs, has_margin=has_margin
-    )
-    doubtful = keras_graph(suppressed(EVALUATED_OBJECTS, EVALUATED_SCORE), raw_input(dataset), outputs)
-
-    def targets(rows: Rows) -> Array:
-        return np.stack([anchors.assign(objects, laid) for objects in rows.targets])
-
-    def evaluate(dataset: Dataset) -> Evaluation:
-        from training.detection.evaluation import evaluate_many
-
-        return evaluate_many(graph, doubtful, dataset)
-
+    image, outputs = raw_input(dataset), _detections(parameters.max_objects, dataset.labels)
+    published = suppressed(parameters.max_objects, parameters.score)
+    graph = keras_graph(published, image, outputs, has_margin=have_margins)
+    doubtful = keras_graph(suppressed(EVALUATED_OBJECTS, EVALUATED_SCORE), image, outputs)
     return Network(
         task="detection",
         fitted=fitted,
         graphs=(graph,),
-        targets=targets,
+        targets=lambda rows: np.stack([assign(objects, laid) for objects in rows.targets]),
         loss=losses.detection_loss,
-        evaluate=evaluate,
+        evaluate=lambda dataset: evaluate_many(graph, doubtful, dataset),
         exhibits=_exhibits,
     )
+
+
+def _anchor_maps(parameters: DetectorParameters, dataset: Dataset) -> tuple[AnchorMap, ...]:
+    """Choose anchors for the training boxes, on the maps that the blocks make."""
+    from training.detection import networks
+
+    if len(parameters.filters) < 2:
+        raise UnfitDataset(f"{dataset.name}: objects=many needs two filters at least, received {parameters.filters}")
+    boxes = np.concatenate(list(dataset.train.targets))
+    return choose_maps(boxes, parameters.anchors, networks.strides(len(parameters.filters)), ANCHOR_SEED)
 
 
 def _detections(most: int, labels: tuple[str, ...]) -> tuple[OutputSpec, ...]:
@@ -132,28 +126,20 @@ def _one(parameters: DetectorParameters, dataset: Dataset) -> Network:
 
     assert dataset.labels is not None
     _check_one_each(dataset)
-    shape = dataset.train.inputs.shape[1:]
+    shape, classes = dataset.train.inputs.shape[1:], len(dataset.labels)
     size = np.array([shape[1], shape[0]] * 2, np.float32)
-    fitted = networks.localiser(shape, parameters.filters, parameters.units, parameters.dropout, len(dataset.labels))
+    fitted = networks.localiser(shape, parameters.filters, parameters.units, parameters.dropout, classes)
     answers = [keras.layers.Softmax()(fitted.output[:, 4:]), ops.multiply(fitted.output[:, :4], size)]
     box = OutputSpec(name="box", dtype="float32", shape=(None, 4), kind="boxes")
     graph = keras_graph(keras.Model(fitted.input, answers), raw_input(dataset), (probabilities(dataset), box))
-
-    def targets(rows: Rows) -> Array:
-        return np.concatenate(list(rows.targets)) / np.append(size, np.float32(1))
-
-    def evaluate(dataset: Dataset) -> Evaluation:
-        from training.detection.evaluation import evaluate_one
-
-        return evaluate_one(graph, dataset)
-
     return Network(
         task="detection",
         fitted=fitted,
         graphs=(graph,),
-        targets=targets,
+        # Boxes in fractions of the picture, classes as they are.
+        targets=lambda rows: np.concatenate(list(rows.targets)) / np.append(size, np.float32(1)),
         loss=losses.localisation_loss,
-        evaluate=evaluate,
+        evaluate=lambda dataset: evaluate_one(graph, dataset),
         exhibits=_exhibits,
     )
 
