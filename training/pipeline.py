@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group
+from training.data_report import data_report
 from training.draft import draft, write_golden
 from training.evaluate import evaluate
 from training.evidence import Evaluation
@@ -22,7 +23,7 @@ from training.fit import Company, Fit, Say, fit, validation
 from training.job import Job
 from training.network import Graph, Network
 from training.precision import check_precision, computing_in, take_over
-from training.report import write_report
+from training.report import DataReport, write_report
 from training.safety import guarded
 from training.verify import verify
 
@@ -38,6 +39,7 @@ class Trained:
     network: Network
     fit: Fit
     evaluation: Evaluation
+    data: DataReport
 
 
 def run(
@@ -49,6 +51,9 @@ def run(
     each step in a line; `show`, if there is one, the text of a line that stays alive during the fit.
     """
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
+    data = data_report(job.dataset)
+    for warning in data[0]["warnings"]:
+        say(f"warning   {warning}")
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
@@ -58,7 +63,7 @@ def run(
         compute_in_full_float32()
         evaluation = evaluate(network, job.dataset)
         say(f"evaluate  {', '.join(f'{name} {value:.4g}' for name, value in evaluation.metrics.items())}")
-        return publish(Trained(job, network, fitted, evaluation), say)
+        return publish(Trained(job, network, fitted, evaluation, data), say)
 
 
 def build(job: Job) -> Network:
@@ -118,7 +123,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     write_golden(graph, job.dataset, folder)
     is_main = graph is trained.network.main
     if is_main:
-        write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation)
+        write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation, trained.data)
     return draft(
         model,
         folder,

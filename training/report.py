@@ -10,10 +10,12 @@ import numpy as np
 
 from training import figures
 from training.datasets import Dataset
-from training.evidence import Evaluation
+from training.evidence import Evaluation, Exhibit
 from training.figures import Mistake
 from training.fit import Fit
 from training.network import Floats, Network
+
+DataReport = tuple[dict[str, Any], tuple[Exhibit, ...]]
 
 MOST_PICTURES = 24
 MOST_ROWS = 24
@@ -22,11 +24,14 @@ RECONSTRUCTIONS = 10
 LONGEST_TEXT = 300
 
 
-def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, evaluation: Evaluation) -> None:
+def write_report(
+    folder: Path, network: Network, dataset: Dataset, fitted: Fit, evaluation: Evaluation, data: DataReport
+) -> None:
     """Write evaluation.json and the figures that fit the task."""
     folder.mkdir()
+    data_facts, data_exhibits = data
     figures.save(figures.learning_curves(fitted.history, network.history_unit), folder / "learning_curves.png")
-    facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details}
+    facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details, "data": data_facts}
     if network.task == "classification":
         facts["mistakes"] = _report_classes(folder, dataset, evaluation, _main_answers(network, evaluation))
     elif network.task == "regression":
@@ -38,7 +43,7 @@ def write_report(folder: Path, network: Network, dataset: Dataset, fitted: Fit, 
         originals = network.targets(dataset.test)[:RECONSTRUCTIONS].astype(np.float32)
         drawn = figures.reconstructions(originals, _main_answers(network, evaluation)[:RECONSTRUCTIONS])
         figures.save(drawn, folder / "reconstructions.png")
-    for exhibit in network.exhibits(dataset, evaluation):
+    for exhibit in (*data_exhibits, *network.exhibits(dataset, evaluation)):
         if exhibit.figure is not None:
             figures.save(exhibit.figure, folder / f"{exhibit.name}.png")
     if network.history_unit:

@@ -99,7 +99,7 @@ def test_the_report_holds_curves_matrix_and_mistakes(digits: StoredVersion) -> N
     facts = json.loads((digits.path / "report/evaluation.json").read_text())
 
     reports = {name for name in digits.manifest.files if name.startswith("report/")}
-    figures = ("learning_curves", "confusion_matrix", "mistakes")
+    figures = ("learning_curves", "confusion_matrix", "mistakes", "class_counts", "samples")
     assert reports == {"report/evaluation.json", *(f"report/{name}.png" for name in figures)}
     assert facts["metrics"] == digits.manifest.metrics
     matrix = np.array(facts["confusion_matrix"])
