@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group
 from training.data_report import data_report
+from training.devices import device_names, spread_over
 from training.draft import draft, write_golden
 from training.evaluate import evaluate
 from training.evidence import Evaluation
@@ -22,7 +23,7 @@ from training.export import export
 from training.fit import Company, Fit, Say, fit, validation
 from training.job import Job
 from training.network import Graph, Network
-from training.precision import check_precision, computing_in, take_over
+from training.precision import check_fitted_by_keras, computing_in, take_over
 from training.report import DataReport, write_report
 from training.safety import guarded
 from training.verify import verify
@@ -72,20 +73,24 @@ def build(job: Job) -> Network:
 
     keras.utils.clear_session()
     keras.utils.set_random_seed(job.fit.seed)
-    with computing_in(job.fit.precision):
+    if job.fit.deterministic:
+        compute_the_same_each_time()
+    with computing_in(job.fit.precision), spread_over(device_names(job.fit.devices)):
         return job.recipe.build(job.parameters, job.dataset)
 
 
 def learn(job: Job, network: Network, company: Company) -> tuple[Network, Fit]:
-    """Fit the network; return what is published of it, which computes in float32."""
-    if job.fit.deterministic:
-        compute_the_same_each_time()
-    if job.fit.precision == "float32":
+    """Fit the network; return what is published of it, which computes in float32 on one device."""
+    plain = dataclasses.replace(job, fit=dataclasses.replace(job.fit, precision="float32", devices=1))
+    changed = [name for name in ("precision", "devices") if getattr(job.fit, name) != getattr(plain.fit, name)]
+    if job.fit.devices == 0 and len(device_names(0)) == 1:
+        changed.remove("devices")
+    if not changed:
         return network, fit(network, job.dataset, job.fit, company)
-    check_precision(job.fit.precision, network)
+    for name in changed:
+        check_fitted_by_keras(name, getattr(job.fit, name), network)
     fitted = fit(dataclasses.replace(network, after_fit=None), job.dataset, job.fit, company)
-    exact = dataclasses.replace(job, fit=dataclasses.replace(job.fit, precision="float32"))
-    published = take_over(build(exact), network)
+    published = take_over(build(plain), network)
     if published.after_fit is not None:
         published.after_fit(*validation(job.dataset, job.fit))
     return published, fitted
