@@ -309,6 +309,36 @@ def importances(columns: Sequence[tuple[str, float, float]], unit: str) -> Figur
     return figure
 
 
+def class_counts(counts: Mapping[str, Mapping[str, int]]) -> Figure:
+    """Draw a bar per class for each split, split → class → rows; as a share, so that splits can be compared."""
+    labels = list(next(iter(counts.values())))
+    figure = _figure(2.6 * len(counts) + 1.2, min(1.2 + 0.24 * len(labels), 9.5))
+    places = range(len(labels))
+    for axes, (part, found) in zip(
+        np.atleast_1d(figure.subplots(1, len(counts), sharey=True)), counts.items(), strict=True
+    ):
+        rows = sum(found.values())
+        axes.barh(places, [count / max(1, rows) for count in found.values()], color=TRAINING)
+        axes.set(title=f"{part}: {rows}", xlabel="share")
+        _plain(axes)
+    figure.axes[0].set_yticks(places, [shown(label, 20) for label in labels], fontsize=8)
+    figure.axes[0].invert_yaxis()
+    return figure
+
+
+def sample_pictures(pictures: Pixels, names: Sequence[str]) -> Figure:
+    """Draw pictures [n, height, width, 1 or 3], each under its name."""
+    lines = max(1, math.ceil(len(pictures) / GALLERY_COLUMNS))
+    figure = _figure(10.5, 1.42 * lines)
+    places = figure.subplots(lines, GALLERY_COLUMNS, squeeze=False).ravel()
+    for axes in places:
+        axes.set_axis_off()
+    for axes, name, picture in zip(places, names, pictures, strict=False):
+        _picture(axes, picture)
+        axes.set_title(shown(name, 16), fontsize=8)
+    return figure
+
+
 def shown(text: str, longest: int = 40) -> str:
     """Write a text in one line of glyphs that the font has: Hangul and kana by their sounds, others as □."""
     drawable = "".join(_glyph(character) for character in " ".join(text.split()))

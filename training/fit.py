@@ -124,13 +124,15 @@ class _Fitting:
         """Fit the rest of a stage, and end with the weights of its best epoch."""
         model = self.network.fitted
         assert model is not None
-        model.compile(
-            optimizer=optimizer_for(self.options, stage.learning_rate),
-            loss=_loss(self.network, self.options),
-            metrics=METRICS[self.network.task],
-        )
-        if saved:
-            _restore(model, saved)
+        # An optimizer keeps its moments on the devices that the model was built for.
+        with model.distribute_strategy.scope():
+            model.compile(
+                optimizer=optimizer_for(self.options, stage.learning_rate),
+                loss=_loss(self.network, self.options),
+                metrics=METRICS[self.network.task],
+            )
+            if saved:
+                _restore(model, saved)
         if self.state.epoch < stage.epochs and not self.state.is_over:
             self._fit_epochs(model, stage)
         model.set_weights(self.state.best_weights)

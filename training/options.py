@@ -63,6 +63,7 @@ class FitOptions(Parameters):
     precision: str = parameter(
         "float32", "numbers of the fit; what is published computes in float32", choices=PRECISIONS
     )
+    devices: int = parameter(0, "devices of this machine that share each step; 0: all GPUs", at_least=0, at_most=64)
     deterministic: bool = parameter(False, "take slower ways where only they give the same weights each time")
     seed: int = parameter(0, "for weights, shuffling, dropout and the validation split", at_least=0, at_most=2**32 - 1)
 

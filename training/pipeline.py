@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
 from training.commit import current_commit
+from training.data_report import DataReport, data_report
+from training.devices import device_names, spread_over
 from training.draft import dataset_facts, draft, libraries, write_golden
 from training.evaluate import evaluate
 from training.evidence import Evaluation
@@ -26,7 +28,7 @@ from training.fit import Company, Fit, Say, fit, validation
 from training.job import Job
 from training.latency import measure_latency
 from training.network import Graph, Network
-from training.precision import check_precision, computing_in, take_over
+from training.precision import check_fitted_by_keras, computing_in, take_over
 from training.quantize import Quantized, check_quantizable, quantize
 from training.report import write_page, write_report
 from training.report_page import FileFacts
@@ -45,6 +47,7 @@ class Trained:
     network: Network
     fit: Fit
     evaluation: Evaluation
+    data: DataReport
 
 
 def run(
@@ -58,6 +61,9 @@ def run(
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
     for note in job.dataset.notes:
         say(f"noticed   {note}")
+    data = data_report(job.dataset)
+    for warning in data[0]["warnings"]:
+        say(f"warning   {warning}")
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
         check_quantizable(network, job.export)
@@ -69,7 +75,7 @@ def run(
             compute_in_full_float32()
         evaluation = evaluate(network, job.dataset)
         say(f"evaluate  {described(evaluation.metrics)}")
-        return publish(Trained(job, network, fitted, evaluation), say)
+        return publish(Trained(job, network, fitted, evaluation, data), say)
 
 
 def build(job: Job) -> Network:
@@ -88,22 +94,26 @@ def build_with_keras(job: Job) -> Network:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     keras.utils.clear_session()
     keras.utils.set_random_seed(job.fit.seed)
-    with computing_in(job.fit.precision):
+    if job.fit.deterministic:
+        compute_the_same_each_time()
+    with computing_in(job.fit.precision), spread_over(device_names(job.fit.devices)):
         return job.recipe.build(job.parameters, job.dataset)
 
 
 def learn(job: Job, network: Network, company: Company) -> tuple[Network, Fit]:
-    """Fit the network; return what is published of it, which computes in float32."""
+    """Fit the network; return what is published of it, which computes in float32 on one device."""
     if not job.recipe.uses_keras:
         return network, fit(network, job.dataset, job.fit, company)
-    if job.fit.deterministic:
-        compute_the_same_each_time()
-    if job.fit.precision == "float32":
+    plain = dataclasses.replace(job, fit=dataclasses.replace(job.fit, precision="float32", devices=1))
+    changed = [name for name in ("precision", "devices") if getattr(job.fit, name) != getattr(plain.fit, name)]
+    if job.fit.devices == 0 and len(device_names(0)) == 1:
+        changed.remove("devices")
+    if not changed:
         return network, fit(network, job.dataset, job.fit, company)
-    check_precision(job.fit.precision, network)
+    for name in changed:
+        check_fitted_by_keras(name, getattr(job.fit, name), network)
     fitted = fit(dataclasses.replace(network, after_fit=None), job.dataset, job.fit, company)
-    exact = dataclasses.replace(job, fit=dataclasses.replace(job.fit, precision="float32"))
-    published = take_over(build(exact), network)
+    published = take_over(build(plain), network)
     if published.after_fit is not None:
         published.after_fit(*validation(job.dataset, job.fit))
     return published, fitted
@@ -170,7 +180,15 @@ def report(
     """Write the report of the main model, whose files lie in the folder."""
     job, main, path = trained.job, trained.network.main, folder / MODEL_FILE
     latency = measure_latency(main, path, job.dataset.test.inputs)
-    evidence = write_report(folder / "report", trained.network, job.dataset, trained.fit, evaluation, latency=latency)
+    evidence = write_report(
+        folder / "report",
+        trained.network,
+        job.dataset,
+        trained.fit,
+        evaluation,
+        latency=latency,
+        data=trained.data,
+    )
     file = FileFacts(
         model=job.name,
         recipe=job.recipe.name,
@@ -183,7 +201,7 @@ def report(
         sizes={entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()},
         dataset=dataset_facts(job.dataset),
     )
-    write_page(folder, evidence, file)
+    write_page(folder, evidence, file, about_data=trained.data[1])
 
 
 def origin(quantized: Quantized | None) -> dict[str, Any]:

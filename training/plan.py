@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from training.feeding import steps_per_epoch
 from training.fit import loss_for, stages_of, validation
@@ -11,7 +12,8 @@ from training.network import Network
 from training.options import LOSSES, FitOptions
 from training.schedule import OWN_OPTIONS
 
-SUMMARY_WIDTH = 100
+if TYPE_CHECKING:
+    import keras
 
 
 def tell(job: Job, *, say: Callable[[str], None]) -> None:
@@ -20,9 +22,34 @@ def tell(job: Job, *, say: Callable[[str], None]) -> None:
 
     network = build(job)
     if network.fitted is not None:
-        network.fitted.summary(line_length=SUMMARY_WIDTH, print_fn=lambda line: say(line))
+        for line in layers(network.fitted):
+            say(line)
     for name, fact in facts(job, network).items():
         say(f"{name:10} {fact}")
+
+
+def layers(model: keras.Model) -> list[str]:
+    """Describe a model layer by layer: name, kind, shape of the output, number of weights."""
+    table = [
+        ("layer", "", "output", "weights"),
+        *(
+            (layer.name, type(layer).__name__, _output_shape(layer), f"{layer.count_params():,}")
+            for layer in model.layers
+        ),
+        ("all", "", "", f"{model.count_params():,}"),
+    ]
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    return [
+        f"{name:{widths[0]}}  {kind:{widths[1]}}  {shape:{widths[2]}}  {count:>{widths[3]}}"
+        for name, kind, shape, count in table
+    ]
+
+
+def _output_shape(layer: keras.layers.Layer) -> str:
+    try:
+        return str(layer.output.shape)
+    except AttributeError:  # it was never called with a symbolic tensor
+        return ""
 
 
 def facts(job: Job, network: Network) -> dict[str, str]:

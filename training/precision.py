@@ -1,4 +1,7 @@
-"""Fits in fewer bits, publishes in float32: weights are float32 either way, only what is computed differs."""
+"""Fits in fewer bits or on several devices, publishes in float32 for one.
+
+Weights are float32 either way: only what is computed of them differs, and where.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,14 @@ def computing_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def check_precision(precision: str, network: Network) -> None:
-    """Raise `InvalidParameter` for a network that Keras does not fit."""
+def check_fitted_by_keras(name: str, value: object, network: Network) -> None:
+    """Raise `InvalidParameter` for an option that only Keras's own fit follows."""
     if network.learn is not None or network.fitted is None:
-        raise InvalidParameter("precision", precision, expected="float32: this recipe fits by itself")
+        raise InvalidParameter(name, value, expected="the default: this recipe fits by itself")
 
 
 def take_over(network: Network, fitted: Network) -> Network:
-    """Give a network the weights of another that was fitted in a different precision."""
+    """Give a network the weights of another that was fitted in another precision, or on several devices."""
     assert network.fitted is not None
     assert fitted.fitted is not None
     network.fitted.set_weights(fitted.fitted.get_weights())

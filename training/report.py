@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from model_store.manifest import REPORT_FILE
 from model_store.predictions import PREDICTIONS_FILE
 from training import figures, report_page
+from training.data_report import DataReport
 from training.datasets import Dataset
 from training.evidence import Evaluation, Exhibit
 from training.figures import Mistake
@@ -40,7 +41,14 @@ class Evidence:
 
 
 def write_report(
-    folder: Path, network: Network, dataset: Dataset, fitted: Fit, evaluation: Evaluation, *, latency: dict[str, Any]
+    folder: Path,
+    network: Network,
+    dataset: Dataset,
+    fitted: Fit,
+    evaluation: Evaluation,
+    *,
+    latency: dict[str, Any],
+    data: DataReport,
 ) -> Evidence:
     """Write evaluation.json, predictions.npz and the figures that fit the task; return what the page is made of."""
     folder.mkdir()
@@ -50,10 +58,11 @@ def write_report(
     )
     mistakes = _draw_task(folder, network, dataset, evaluation)
     exhibits = tuple(network.exhibits(dataset, evaluation))
-    for exhibit in exhibits:
+    data_facts, about_data = data
+    for exhibit in (*about_data, *exhibits):
         if exhibit.figure is not None:
             figures.save(exhibit.figure, folder / f"{exhibit.name}.png")
-    facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details}
+    facts: dict[str, Any] = {"metrics": evaluation.metrics, **evaluation.details, "data": data_facts}
     if network.task == "classification":
         facts["mistakes"] = [_as_json(mistake, dataset) for mistake in mistakes]
     if network.history_unit:

@@ -103,7 +103,7 @@ def test_the_report_holds_curves_matrix_and_mistakes(digits: StoredVersion) -> N
     facts = json.loads((digits.path / "report/evaluation.json").read_text())
 
     reports = {name for name in digits.manifest.files if name.startswith("report/")}
-    figures = ("learning_curves", "confusion_matrix", "mistakes")
+    figures = ("learning_curves", "confusion_matrix", "mistakes", "class_counts", "samples")
     others = {f"report/{name}" for name in ("evaluation.json", "predictions.npz", "report.html")}
     assert reports == others | {f"report/{name}.png" for name in figures}
     assert facts["metrics"] == digits.manifest.metrics
