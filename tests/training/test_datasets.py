@@ -28,6 +28,9 @@ SHAPES = {
     "wine": ((13,), np.float32),
     "breast-cancer": ((30,), np.float32),
     "diabetes": ((10,), np.float32),
+    "xor": ((2,), np.float32),
+    "and": ((2,), np.float32),
+    "or": ((2,), np.float32),
     "stdlib": ((), object),
 }
 
