@@ -56,7 +56,7 @@ def _figure(predict: Callable[[Array], Array], dataset: Dataset) -> Figure:
     axes.pcolormesh(x, y, answers, alpha=0.35, shading="nearest", **colours)
     dots = axes.scatter(points[:, 0], points[:, 1], c=truth, s=14, edgecolors="black", linewidths=0.4, **colours)
     axes.set(xlabel=dataset.columns[0], ylabel=dataset.columns[1], title=f"{len(points)} held-out rows")
-    axes.legend(dots.legend_elements(num=list(range(count)))[0], dataset.labels, frameon=True, fontsize=8)
+    axes.legend(dots.legend_elements(num=list(range(count)))[0], dataset.labels, loc="upper right", fontsize=8)
     return figure
 
 

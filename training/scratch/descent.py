@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from training.errors import FitDiverged
 from training.network import History
 from training.options import FitOptions
-from training.scratch.network import Classes, DenseNetwork, Numbers
+from training.scratch.network import Classes, DenseNetwork, Numbers, cross_entropy
 
 Learned = tuple[Numbers, Classes]
 
@@ -22,7 +23,9 @@ def descend(network: DenseNetwork, kept: Learned, held: Learned, options: FitOpt
     history = empty_history()
     best = network.copy()
     for _ in range(options.epochs):
-        _epoch(network, kept, options, random)
+        # The matrices of a mini-batch are too small to share out: threads wait for each other longer than they work.
+        with threadpool_limits(1, user_api="blas"):
+            _epoch(network, kept, options, random)
         measure(network, kept, held, history)
         if not np.isfinite([history["loss"][-1], history["val_loss"][-1]]).all():
             raise FitDiverged(
@@ -45,9 +48,9 @@ def empty_history() -> History:
 def measure(network: DenseNetwork, kept: Learned, held: Learned, history: History) -> None:
     """Add the figures of the network as it is now to the history."""
     for prefix, (rows, targets) in (("", kept), ("val_", held)):
-        history[f"{prefix}loss"].append(network.loss(rows, targets))
-        right = network.predict(rows).argmax(axis=1) == targets
-        history[f"{prefix}accuracy"].append(float(right.mean()))
+        probabilities = network.predict(rows)
+        history[f"{prefix}loss"].append(cross_entropy(probabilities, targets))
+        history[f"{prefix}accuracy"].append(float(np.mean(probabilities.argmax(axis=1) == targets)))
 
 
 def _epoch(network: DenseNetwork, kept: Learned, options: FitOptions, random: np.random.Generator) -> None:
