@@ -68,33 +68,33 @@ class OnnxRecurrent:
 
 def _layer(number: int, layer: Any) -> tuple[list[Any], dict[str, Any]]:
     """Write the nodes from `by_time_N` to `by_time_N+1` [length, batch, width] and `last_N` [batch, width]."""
-    directions = _directions(layer)
+    directions, width = _directions(layer), _width(layer)
     operator, gates = OPERATORS[type(directions[0]).__name__]
+    weights = zip(*(_weights(direction, gates) for direction in directions), strict=True)
+    names = [f"{name}_{number}" for name in ("kernel", "recurrent", "bias")]
+    tensors: dict[str, Any] = {name: np.concatenate(parts) for name, parts in zip(names, weights, strict=True)}
+    every, last = f"every_state_{number}", f"last_state_{number}"
+    node = helper.make_node(
+        operator, [f"by_time_{number}", *names, "lengths"], [every, last], **_attributes(operator, directions)
+    )
+    sideways = [
+        helper.make_node("Transpose", [every], [f"{every}_turned"], perm=[0, 2, 1, 3]),
+        helper.make_node("Reshape", [f"{every}_turned", f"{every}_shape"], [f"by_time_{number + 1}"]),
+        helper.make_node("Transpose", [last], [f"{last}_turned"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", [f"{last}_turned", f"{last}_shape"], [f"last_{number}"]),
+    ]
+    for state, shape in ((every, [0, 0, width]), (last, [0, width])):
+        tensors[f"{state}_shape"] = np.array(shape, dtype=np.int64)
+    return [node, *sideways], tensors
+
+
+def _attributes(operator: str, directions: list[Any]) -> dict[str, Any]:
     attributes: dict[str, Any] = {"hidden_size": int(directions[0].units)}
     if len(directions) == 2:
         attributes["direction"] = "bidirectional"
     if operator == "GRU":
         attributes["linear_before_reset"] = 1
-    weights = [_weights(direction, gates) for direction in directions]
-    names = [f"{name}_{number}" for name in ("kernel", "recurrent", "bias")]
-    tensors: dict[str, Any] = {
-        name: np.concatenate(parts) for name, parts in zip(names, zip(*weights, strict=True), strict=True)
-    }
-    shapes = {f"every_shape_{number}": [0, 0, _width(layer)], f"last_shape_{number}": [0, _width(layer)]}
-    tensors |= {name: np.array(shape, dtype=np.int64) for name, shape in shapes.items()}
-    every_shape, last_shape = shapes
-    return [
-        helper.make_node(
-            operator,
-            [f"by_time_{number}", *names, "lengths"],
-            [f"every_state_{number}", f"last_state_{number}"],
-            **attributes,
-        ),
-        helper.make_node("Transpose", [f"every_state_{number}"], [f"every_turned_{number}"], perm=[0, 2, 1, 3]),
-        helper.make_node("Reshape", [f"every_turned_{number}", every_shape], [f"by_time_{number + 1}"]),
-        helper.make_node("Transpose", [f"last_state_{number}"], [f"last_turned_{number}"], perm=[1, 0, 2]),
-        helper.make_node("Reshape", [f"last_turned_{number}", last_shape], [f"last_{number}"]),
-    ], tensors
+    return attributes
 
 
 def _directions(layer: Any) -> list[Any]:

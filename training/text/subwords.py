@@ -193,34 +193,38 @@ class _Writer:
 
         The last position is padding, so that there is a place to jump to behind every text.
         """
-        prefixes, size = self._prefixes, self._front.size
-        self._add("Pad", ["near", self._constant("unit_pads", [0, 0, 0, prefixes.longest]), "front_padding"], "units")
-        self._slice("units", "units_1", 0, 1 - prefixes.longest or END)
-        ends = self._constant("ends", [0, *map(self._value, prefixes.nodes)])
+        longest, units = self._prefixes.longest, self._prefixes.units
+        self._add("Pad", ["near", self._constant("unit_pads", [0, 0, 0, longest]), "front_padding"], "units")
+        self._constant("unit_count", units)
+        self._constant("values", [0, *map(self._value, self._prefixes.nodes)])
+        self._slice("units", "units_1", 0, 1 - longest or END)
         self._add("Gather", [self._constant("single_units", self._single_units()), "units_1"], "value_1")
         self._add("Gather", [self._constant("first_nodes", self._first_nodes()), "units_1"], "node_1")
-        unit_count = self._constant("unit_count", prefixes.units)
-        for depth in range(2, prefixes.longest + 1):
-            edges = prefixes.edges(depth)
-            self._slice("units", f"units_{depth}", depth - 1, depth - prefixes.longest or END)
-            self._add("Mul", [f"node_{depth - 1}", unit_count], f"parent_{depth}")
-            self._add("Add", [f"parent_{depth}", f"units_{depth}"], f"edge_{depth}")
-            self._look_up(
-                f"edge_{depth}",
-                f"node_{depth}",
-                keys_int64s=list(edges),
-                values_int64s=list(edges.values()),
-                default_int64=NO_NODE,
-            )
-            self._add("Gather", [ends, f"node_{depth}"], f"value_{depth}")
-        self._add("Max", [f"value_{depth}" for depth in range(1, prefixes.longest + 1)], "longest")
-        self._constant("id_count", size)
+        for depth in range(2, longest + 1):
+            self._follow(depth)
+        self._add("Max", [f"value_{depth}" for depth in range(1, longest + 1)], "longest")
+
+    def _follow(self, depth: int) -> None:
+        """Write the step from the prefixes of `depth` - 1 units to those of `depth`, and what ends there."""
+        edges = self._prefixes.edges(depth)
+        self._slice("units", f"units_{depth}", depth - 1, depth - self._prefixes.longest or END)
+        self._add("Mul", [f"node_{depth - 1}", "unit_count"], f"parent_{depth}")
+        self._add("Add", [f"parent_{depth}", f"units_{depth}"], f"edge_{depth}")
+        self._look_up(
+            f"edge_{depth}",
+            f"node_{depth}",
+            keys_int64s=list(edges),
+            values_int64s=list(edges.values()),
+            default_int64=NO_NODE,
+        )
+        self._add("Gather", ["values", f"node_{depth}"], f"value_{depth}")
 
     def _walk(self, tokens: int) -> None:
         """Write `longest` → `walked`: the ids of the first `tokens` pieces, or up to as many again.
 
         Knowing the first n positions and where n jumps lead from anywhere, one knows the first 2 n positions.
         """
+        self._constant("id_count", self._front.size)
         self._add("Mod", ["longest", "id_count"], "piece_ids")
         self._add("Div", ["longest", "id_count"], "lengths")
         self._add("Shape", ["longest"], "position_shape", start=1)
