@@ -52,7 +52,9 @@ class _Interrupted(_OneLine):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
-@click.option()
+@click.option(
+    "--data", metavar="DATASET|PATH", help="A data set by name, or a file or folder of yours.  [default: the recipe's]"
+)
 @click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
 @click.option(
     "--store",
