@@ -40,9 +40,12 @@ def test_every_status_is_listed() -> None:
         assert re.search(rf"^\| {status} \| \w", README, re.MULTILINE), status
 
 
-@pytest.mark.parametrize("words", [[], ["serve"], ["predict"], ["bench"], ["train"], ["tune"], ["store"],
-                                   ["store", "list"],
-                                   ["store", "show"], ["store", "verify"], ["store", "compare"]], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [[], ["serve"], ["predict"], ["bench"], ["train"], ["tune"], ["store"], ["store", "list"], ["store", "show"],
+     ["store", "verify"], ["store", "compare"]],
+    ids=" ".join,
+)  # fmt: skip
 def test_every_command_teaches_by_example(words: list[str]) -> None:
     shown = CliRunner().invoke(main, [*words, "--help"])
 

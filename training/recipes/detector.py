@@ -27,8 +27,6 @@ from training.recipes.recipe import Recipe
 
 # Anchors are the same for every seed of a fit: results of different seeds must be comparable.
 ANCHOR_SEED = 0
-# What is measured, as COCO does it, are precise and doubtful detections alike.
-EVALUATED_SCORE, EVALUATED_OBJECTS = 0.01, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,9 @@ class DetectorParameters(Parameters):
         6, "many: typical sizes of objects, chosen from the training boxes", at_least=1, at_most=64
     )
     max_objects: int = parameter(20, "many: detections of a picture at most", at_least=1, at_most=1000)
-    score: float = parameter(0.5, "many: what a detection needs at least", above=0, below=1)
+    score: float = parameter(
+        0.05, "many: what a detection needs at least; low, so that clients choose", above=0, below=1
+    )
     iou: float = parameter(
         0.45, "many: of boxes of one class that overlap more, only the best stays", above=0, at_most=1
     )
@@ -77,24 +77,22 @@ def _many(parameters: DetectorParameters, dataset: Dataset) -> Network:
     fitted = networks.single_shot(shape, parameters.filters, parameters.width, maps, len(dataset.labels))
     candidates = keras.Model(fitted.input, layers.Boxes(laid, shape[0], shape[1])(fitted.output))
 
-    def suppressed(most: int, score: float) -> keras.Model:
-        return keras.Model(fitted.input, layers.Suppression(most, score, parameters.iou)(candidates.output))
+    suppression = layers.Suppression(parameters.max_objects, parameters.score, parameters.iou)
+    published = keras.Model(fitted.input, suppression(candidates.output))
 
     def have_margins(pictures: Array) -> Array:
         pairs = zip(*candidates.predict(pictures, verbose=0), strict=True)
         return np.array([has_margin(*pair, score=parameters.score, iou=parameters.iou) for pair in pairs])
 
     image, outputs = raw_input(dataset), _detections(parameters.max_objects, dataset.labels)
-    published = suppressed(parameters.max_objects, parameters.score)
     graph = keras_graph(published, image, outputs, has_margin=have_margins)
-    doubtful = keras_graph(suppressed(EVALUATED_OBJECTS, EVALUATED_SCORE), image, outputs)
     return Network(
         task="detection",
         fitted=fitted,
         graphs=(graph,),
         targets=lambda rows: np.stack([assign(objects, laid) for objects in rows.targets]),
         loss=losses.detection_loss,
-        evaluate=lambda dataset: evaluate_many(graph, doubtful, dataset),
+        evaluate=lambda dataset: evaluate_many(graph, dataset),
         exhibits=_exhibits,
     )
 
@@ -164,7 +162,7 @@ RECIPE = Recipe(
     name="detector",
     summary="finds objects in pictures: boxes, classes and scores; or, with objects=one, a class and a box",
     parameters=DetectorParameters(),
-    fit=FitOptions(epochs=20, batch_size=32),
+    fit=FitOptions(epochs=20, batch_size=32, schedule="cosine", patience=6),
     default_dataset="digit-scenes",
     learns={"boxes": ("detection",)},
     build=build,
