@@ -94,7 +94,7 @@ def mean_average_precision(goal: Goal, dataset: Dataset, ask: Ask) -> Measured:
 
 
 def anomaly_auroc(goal: Goal, dataset: Dataset, ask: Ask) -> Measured:
-    """Tell the model's own held-out pictures from Fashion-MNIST's by the anomaly score; Hanley and McNeil, 1982."""
+    """Tell the model's own held-out pictures from Fashion-MNIST's by score; interval of Hanley and McNeil (1982)."""
     from sklearn.metrics import roc_auc_score
 
     foreign = datasets.load("fashion-mnist", FileOptions()).test.inputs
