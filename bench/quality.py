@@ -171,8 +171,8 @@ GOALS: tuple[Goal, ...] = (
         measure=accuracy,
     ),
     Goal(
-        name="imdb-text", recipe="text", data="imdb", settings={"length": "400", "vocabulary": "20000"}, metric="accuracy", at_least=0.87,
-        measure=accuracy,
+        name="imdb-text", recipe="text", data="imdb", settings={"length": "400", "vocabulary": "20000"},
+        metric="accuracy", at_least=0.87, measure=accuracy,
     ),
     Goal(
         name="nsmc-text",
