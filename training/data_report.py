@@ -141,6 +141,8 @@ def _answer(rows: Rows, index: int, dataset: Dataset) -> str:
     if dataset.kind == "boxes":
         return f"{len(np.asarray(rows.targets[index]))} objects"
     target: Any = rows.targets[index]
+    if target is None:
+        return "–"
     return f"{target:.4g}" if dataset.labels is None else dataset.labels[int(target)]
 
 

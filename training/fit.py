@@ -29,6 +29,7 @@ METRICS: dict[Task, list[str]] = {
     "reconstruction": ["mean_absolute_error"],
     "detection": [],
     "clustering": [],
+    "embedding": [],
 }
 
 Say = Callable[[str], None]

@@ -16,6 +16,7 @@ import click
 from model_store import InvalidName, StoredVersion, StoreError
 from training.errors import InvalidParameter, MissingPackage, TrainingError, WrongUse
 from training.job import Job, find_recipe, prepare
+from training.options import FIT_OPTIONS
 from training.search_space import Space, default_space, read_space
 
 INTERRUPTED = 130
@@ -123,7 +124,12 @@ def _space(recipe: str, job: Job, searched: dict[str, str], *, fixed: dict[str, 
     if both:
         raise InvalidParameter(both[0], fixed[both[0]], expected="either --set or --search for it, not both")
     chosen = find_recipe(recipe)
-    space = read_space(searched, chosen.parameters, chosen.fit) or default_space(job.parameters, job.fit, fixed=fixed)
+    idle = FIT_OPTIONS - set(chosen.heeds(job.parameters))
+    for name in searched.keys() & idle:
+        raise InvalidParameter(name, searched[name], expected="another parameter: this one means nothing to such a fit")
+    space = read_space(searched, chosen.parameters, chosen.fit) or default_space(
+        job.parameters, job.fit, fixed=idle | fixed.keys()
+    )
     if not space:
         raise InvalidParameter("search", "nothing", expected="a parameter to vary, with --search NAME=LOW..HIGH")
     return space
