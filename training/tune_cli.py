@@ -8,42 +8,24 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from model_store import InvalidName, StoredVersion, StoreError
-from training.errors import InvalidParameter, MissingPackage, TrainingError, WrongUse
+from model_store import StoredVersion
+from training import cli_parts
+from training.errors import InvalidParameter, MissingPackage
 from training.job import Job, find_recipe, prepare
 from training.options import FIT_OPTIONS
 from training.search_space import Space, default_space, read_space
 
-INTERRUPTED = 130
 MOST_SHOWN = 10
-
-
-class _Failed(click.ClickException):
-    """An error that is told in one line."""
-
-    exit_code = 1
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-
-
-class _WrongUse(_Failed):
-    exit_code = 2
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe")
-@click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a .csv or .npz file.  [default: the recipe's]"
-)
-@click.option(
-    "--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter that stays as it is; several times."
-)
+@cli_parts.data_option
+@cli_parts.set_option("A parameter that stays as it is; several times.")
 @click.option(
     "--search",
     "searched",
@@ -52,23 +34,14 @@ class _WrongUse(_Failed):
     help="A parameter to vary; several times.  [default: the recipe's own, learning_rate and batch_size]",
 )
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Fits in all.")
-@click.option(
-    "--store",
-    "store_location",
-    metavar="DIR",
-    default="store",
-    envvar="OVENBIRD_STORE",
-    show_envvar=True,
-    help="The store's folder; made if it is missing.  [default: ./store]",
-)
-@click.option("--name", metavar="MODEL", help="The model's name.  [default: DATASET-RECIPE]")
+@cli_parts.store_option
+@cli_parts.name_option
+@cli_parts.quantize_option
 @click.option(
     "--journal", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
     help="Where the trials are kept, to go on later.  [default: STORE.tuning/MODEL.journal]",
 )  # fmt: skip
-@click.pass_context
 def tune(
-    ctx: click.Context,
     recipe: str,
     data: str | None,
     settings: tuple[str, ...],
@@ -76,6 +49,7 @@ def tune(
     trials: int,
     store_location: str,
     name: str | None,
+    quantize: str | None,
     journal: Path | None,
 ) -> None:
     """Search for good parameters of a recipe, then train with the best and publish.
@@ -97,18 +71,11 @@ def tune(
     \b
     Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
     """
-    try:
-        job = prepare(recipe, data, store=store_location, name=name, parameters=_pairs("--set", settings))
-        space = _space(recipe, job, _pairs("--search", searched), fixed=_pairs("--set", settings))
-        kept = journal or default_journal(job)
-        published = _tune_and_publish(job, space, trials, kept)
-    except KeyboardInterrupt:
-        click.echo("Interrupted: the same command goes on from the last whole trial.", err=True)
-        ctx.exit(INTERRUPTED)
-    except (WrongUse, InvalidName) as error:
-        raise _WrongUse(str(error)) from None
-    except (TrainingError, StoreError, OSError) as error:
-        raise _Failed(str(error)) from None
+    fixed = cli_parts.parameters(settings, quantize)
+    with cli_parts.one_line_errors(interrupted="interrupted; the same command goes on from the last whole trial"):
+        job = prepare(recipe, data, store=store_location, name=name, parameters=fixed)
+        space = _space(recipe, job, cli_parts.pairs("--search", searched), fixed=fixed)
+        published = _tune_and_publish(job, space, trials, journal or default_journal(job))
     click.echo(f"\nserve it   ovenbird serve --store {shlex.quote(store_location)}")
     click.echo(f"see it     ovenbird store show {published[0].model} --store {shlex.quote(store_location)}")
 
@@ -154,13 +121,3 @@ def _tune_and_publish(job: Job, space: Space, trials: int, journal: Path) -> lis
         exhibits=(tuning_report.exhibit(found, best),),
     )
     return pipeline.run(final, say=click.echo)
-
-
-def _pairs(option: str, settings: Iterable[str]) -> dict[str, str]:
-    pairs = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise WrongUse(f"{option} {setting}: expected NAME=VALUE")
-        pairs[name.strip()] = value
-    return pairs
