@@ -7,6 +7,7 @@ features. Knows no data set and no store's manifest.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -140,8 +141,11 @@ def _load_weights(model: Any, path: str, name: str) -> None:
     if not Path(path).is_file():
         raise InvalidParameter("weights", path, expected="imagenet, none, or the path of a file of weights")
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that the file knows nothing of: they would stay as they were made.
+            warnings.simplefilter("error", UserWarning)
+            model.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError, UserWarning) as error:
         raise InvalidParameter(
             "weights", path, expected=f"weights of {name} without its answer ({_one_line(error)})"
         ) from None

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     import keras
 
 
+# As many rows as the largest batch that is timed.
+MOST_TIMED = 256
+
+
 @dataclass(frozen=True)
 class Trained:
     """What a job has come to before anything is exported."""
@@ -179,7 +183,7 @@ def report(
 ) -> None:
     """Write the report of the main model, whose files lie in the folder."""
     job, main, path = trained.job, trained.network.main, folder / MODEL_FILE
-    latency = measure_latency(main, path, job.dataset.test.inputs)
+    latency = measure_latency(main, path, main.sample(job.dataset.test.inputs[:MOST_TIMED]))
     evidence = write_report(
         folder / "report",
         trained.network,

@@ -137,7 +137,11 @@ def _range(field: Described, low: float, high: float) -> Range | None:
     limits = field.limits
     low = low if limits.at_least is None else max(low, limits.at_least)
     high = high if limits.at_most is None else min(high, limits.at_most)
-    return Range(low, high, is_whole=field.type is int) if low < high and limits.allows(low) else None
+    return (
+        Range(low, high, is_whole=field.type is int)
+        if low < high and limits.allows(low) and limits.allows(high)
+        else None
+    )
 
 
 def _other_layers(field: Described, default: tuple[int, ...]) -> Choices:

@@ -83,7 +83,7 @@ def test_a_published_detector_says_what_its_outputs_are(finder: StoredVersion) -
         ("count", "int64", (None,), "tensor"),
     ]
     assert manifest.outputs[2].labels == ("square", "bars")
-    assert list(manifest.metrics) == ["map_50", "map_50_95", "precision", "recall"]
+    assert list(manifest.metrics) == ["map_50", "map_50_95", "precision_at_score_0.5", "recall_at_score_0.5"]
     assert manifest.metrics["map_50"] > 0.3
     assert "images" not in manifest.parameters
 
@@ -190,7 +190,7 @@ def test_pictures_that_are_too_small_for_the_filters_are_refused(scenes: Dataset
 
 
 def test_options_of_files_are_refused_where_there_are_none(tmp_path: Path) -> None:
-    with pytest.raises(InvalidParameter, match="annotated pictures as data; digit-scenes is none"):
+    with pytest.raises(InvalidParameter, match="files of pictures as data; digit-scenes is none"):
         train("detector", store=tmp_path, parameters={"picture_size": "64"})
     with pytest.raises(InvalidParameter, match="annotated pictures as data"):
         train("dnn", store=tmp_path, parameters={"images": "here"})

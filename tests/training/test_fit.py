@@ -17,8 +17,9 @@ from training.checkpoint import FitState
 from training.consistency import check_fit
 from training.datasets import Dataset, Rows
 from training.errors import InvalidParameter
-from training.feeding import balanced_weights, batches, steps_per_epoch
+from training.feeding import Feed, balanced_weights, steps_per_epoch
 from training.fit import validation
+from training.network import Network
 from training.options import FitOptions, Task
 from training.parameters import describe
 from training.recipes import RECIPES
@@ -98,11 +99,11 @@ def test_an_optimizer_gets_its_options(options: dict[str, object], expected: dic
 
 @needs_tensorflow
 def test_every_epoch_gives_each_row_once_in_an_order_of_its_own() -> None:
-    rows = np.arange(10)
-    learned = ({"inputs": rows}, -rows)
+    named = Network(task="classification", graphs=(), encode=lambda inputs: {"inputs": inputs})  # type: ignore[arg-type, return-value]
+    feed = Feed(named, Rows(np.arange(10), -np.arange(10)))
 
     def epochs(first: int, last: int, seed: int = 0) -> list[list[int]]:
-        given = [batch for batch, _ in batches(learned, 10, 4, seed=seed, first=first, last=last)]
+        given = [batch for batch, _ in feed.shuffled(4, seed=seed, first=first, last=last)]
         flat = np.concatenate([batch["inputs"] for batch in given])
         return flat.reshape(-1, 10).tolist()  # type: ignore[no-any-return]
 
@@ -112,9 +113,9 @@ def test_every_epoch_gives_each_row_once_in_an_order_of_its_own() -> None:
     assert len({tuple(epoch) for epoch in whole}) == 3
     assert epochs(1, 3) == whole[1:]
     assert epochs(0, 3, seed=1) != whole
-    assert [len(targets) for _, targets in batches(learned, 10, 4, seed=0, first=0, last=1)] == [4, 4, 2]
+    assert [len(targets) for _, targets in feed.shuffled(4, seed=0, first=0, last=1)] == [4, 4, 2]
     assert steps_per_epoch(10, 4) == 3
-    inputs, targets = next(iter(batches(learned, 10, 4, seed=0, first=0, last=1)))
+    inputs, targets = next(iter(feed.shuffled(4, seed=0, first=0, last=1)))
     assert np.array_equal(inputs["inputs"], -targets)
 
 
@@ -177,7 +178,7 @@ def test_a_share_for_validation_is_refused_where_there_are_such_rows(dataset: Da
         check_fit(FitOptions(validation_split=0.2), "classification", own)
 
 
-@pytest.mark.parametrize("recipe", RECIPES.values(), ids=str)
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_no_recipe_names_a_parameter_as_the_fit_does(recipe) -> None:
     shared = {field.name for field in describe(FitOptions)}
 

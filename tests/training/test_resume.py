@@ -66,6 +66,14 @@ def checkpoints(store: Path) -> list[Path]:
     return sorted((store / ".checkpoints").glob("*.npz"))
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_interrupts() -> Iterator[None]:
+    """Have Ctrl-C raise, as it does in a process of one's own: a test runner's workers may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupting(after: str) -> Callable[[str], None]:
     """Press Ctrl-C when a line is said."""
 

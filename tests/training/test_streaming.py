@@ -70,7 +70,7 @@ def test_an_epoch_has_the_same_batches_wherever_its_rows_lie() -> None:
     assert epochs[0] == epochs[1]
 
 
-@pytest.mark.parametrize("recipe", ["dnn", "autoencoder"])
+@pytest.mark.parametrize("recipe", ["dnn", "cnn"])
 def test_a_recipe_learns_from_disk_and_reads_a_batch_at_a_time(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     built, dataset = network(recipe)
     read: list[int] = []

@@ -16,6 +16,7 @@ from training import datasets
 from training.datasets import Dataset
 from training.datasets.suspicions import suspicions
 from training.errors import InvalidParameter, UnusableData
+from training.job import prepare
 from training.options import FileOptions
 
 Write = Callable[..., Path]
@@ -166,8 +167,8 @@ def test_other_recipes_refuse_what_they_would_ignore(tmp_path: Path, write_csv: 
     path = as_csv(tmp_path, {"x": [1, 2], "target": [1, 2]}, write_csv)
     (tmp_path / "t.jsonl").write_text("{}")
 
-    with pytest.raises(InvalidParameter, match="drop=x: expected the recipe tabular"):
-        datasets.load(str(path), FileOptions(drop=("x",)), kinds=("features",))
+    with pytest.raises(InvalidParameter, match="drop=x: expected a table as data, and the recipe tabular"):
+        prepare("dnn", str(path), store=tmp_path / "store", name=None, parameters={"drop": "x"})
     with pytest.raises(UnusableData, match=r"a \.jsonl file is read by the recipe tabular alone"):
         datasets.load(str(tmp_path / "t.jsonl"), FileOptions(), kinds=("features",))
 

@@ -93,4 +93,4 @@ def dense_weights(classifier: Any) -> tuple[Floats, Floats]:
 
 
 def _flat(pictures: Array) -> Floats:
-    return pictures.reshape(len(pictures), -1).astype(np.float32)
+    return np.asarray(pictures).reshape(len(pictures), -1).astype(np.float32)

@@ -11,7 +11,7 @@ from training.datasets.dataset import Dataset, Kind
 from training.errors import InvalidParameter, UnusableData
 from training.options import FileOptions
 
-Form = Literal["annotations", "arrays", "pictures", "texts", "mixed table", "numbers"]
+Form = Literal["annotations", "arrays", "pictures", "texts", "folder of texts", "mixed table", "numbers"]
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
 FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npz")
@@ -22,6 +22,7 @@ OPTIONS: dict[Form, tuple[str, ...]] = {
     "arrays": (),
     "pictures": ("picture_size", "colour", "broken_pictures"),
     "texts": ("target", "text"),
+    "folder of texts": (),
     "mixed table": ("target", "task", "numbers", "categories", "drop"),
     "numbers": ("target", "task"),
 }
@@ -46,7 +47,7 @@ def form_of(path: Path, kinds: Collection[Kind]) -> Form:
     if "boxes" in kinds:
         return "annotations"
     if "text" in kinds:
-        return "texts"
+        return "folder of texts" if path.is_dir() else "texts"
     if suffix == ".npz":
         return "arrays"
     if picture_files.is_folder_or_list(path):
@@ -59,7 +60,7 @@ def load(path: Path, options: FileOptions, kinds: Collection[Kind], *, needs_tar
     form = form_of(path, kinds)
     if form == "annotations":
         return annotated_pictures.load(path, options)
-    if form == "texts":
+    if form in ("texts", "folder of texts"):
         return text_files.load(path, options)
     if form == "pictures":
         return picture_files.load(path, options, needs_target=needs_target)
@@ -82,7 +83,7 @@ def check_options(source: str, form: Form | None, given: Mapping[str, Any]) -> N
     heeded = OPTIONS[form] if form else ()
     for name in FileOptions().as_json().keys() & given.keys():
         if name not in heeded:
-            raise InvalidParameter(name, given[name], expected=f"{NEEDED[name]}; not with {source}")
+            raise InvalidParameter(name, given[name], expected=f"{NEEDED[name]}; {source} is none")
 
 
 def heeded(options: FileOptions, form: Form | None) -> dict[str, Any]:
