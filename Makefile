@@ -8,6 +8,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Test files that run side by side; each may hold TensorFlow, about 1 GB.
+JOBS ?= 2
 BIN := $(VENV)/bin
 # The builds of onnxruntime overwrite each other, so that for OpenVINO lies in an environment of its own.
 OPENVINO := $(VENV)-openvino
@@ -27,7 +29,7 @@ test: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
-	STRICT=$(STRICT) OPENVINO_VENV=$(OPENVINO) $(BIN)/python -m pytest $(ARGS)
+	STRICT=$(STRICT) OPENVINO_VENV=$(OPENVINO) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
