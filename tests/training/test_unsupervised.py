@@ -14,10 +14,11 @@ from service_process import RunningService, running
 
 from model_store import Store, StoredVersion
 from service.runtime import replay
-from training import onnx_check, train
+from training import train
 from training.datasets import digits, iris
 from training.errors import InvalidParameter, UnusableData
-from training.onnx_session import Session
+from training.exporting import onnx_check
+from training.exporting.onnx_session import Session
 
 pytestmark = pytest.mark.tensorflow
 

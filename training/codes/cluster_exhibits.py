@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training import figures as common_figures
 from training.codes import figures
 from training.codes.clusters import Labels, Trial, counts
 from training.codes.exhibits import in_a_plane
 from training.codes.spaces import Encoder, PrincipalComponents, Space
 from training.datasets import Dataset
-from training.evidence import Evaluation, Exhibit
+from training.evidence import figures as common_figures
+from training.evidence.exhibit import Evaluation, Exhibit
 from training.network import Floats, History
 
 MOST_POINTS = 1000

@@ -10,7 +10,7 @@ from training.codes import figures
 from training.codes.anomaly import Anomalies
 from training.codes.probe import some
 from training.datasets import Dataset
-from training.evidence import Evaluation, Exhibit
+from training.evidence.exhibit import Evaluation, Exhibit
 from training.network import Floats, Graph
 
 MOST_POINTS = 1000

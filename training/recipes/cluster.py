@@ -17,8 +17,8 @@ from training.codes.clusters import Trial, agreement, k_means, sample, silhouett
 from training.codes.spaces import Encoder, PrincipalComponents, Raw, Space
 from training.datasets import Dataset, Rows
 from training.errors import InvalidParameter
-from training.evidence import Evaluation
-from training.keras_graph import keras_graph
+from training.evidence.exhibit import Evaluation
+from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, raw_input
 from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter

@@ -16,8 +16,8 @@ import numpy as np
 from model_store.manifest import OutputSpec
 from training.codes.spaces import Encoder, PrincipalComponents
 from training.datasets import Dataset, Rows
-from training.evidence import Evaluation, Exhibit
-from training.keras_graph import keras_graph
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, raw_input
 from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter

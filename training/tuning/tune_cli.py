@@ -17,7 +17,7 @@ from training import cli_parts
 from training.errors import InvalidParameter, MissingPackage
 from training.job import Job, find_recipe, prepare
 from training.options import FIT_OPTIONS
-from training.search_space import Space, default_space, read_space
+from training.tuning.search_space import Space, default_space, read_space
 
 MOST_SHOWN = 10
 
@@ -92,7 +92,7 @@ def _space(recipe: str, job: Job, searched: dict[str, str], *, fixed: dict[str, 
         raise InvalidParameter(both[0], fixed[both[0]], expected="either --set or --search for it, not both")
     chosen = find_recipe(recipe)
     idle = FIT_OPTIONS - set(chosen.heeds(job.parameters))
-    for name in searched.keys() & idle:
+    for name in sorted(searched.keys() & idle):
         raise InvalidParameter(name, searched[name], expected="another parameter: this one means nothing to such a fit")
     space = read_space(searched, chosen.parameters, chosen.fit) or default_space(
         job.parameters, job.fit, fixed=idle | fixed.keys()
@@ -105,18 +105,19 @@ def _space(recipe: str, job: Job, searched: dict[str, str], *, fixed: dict[str, 
 def _tune_and_publish(job: Job, space: Space, trials: int, journal: Path) -> list[StoredVersion]:
     if importlib.util.find_spec("optuna") is None:
         raise MissingPackage("not installed: optuna; pip install 'ovenbird[train]', or '.[train]' from a clone")
-    from training import pipeline, tuning, tuning_report
+    from training import pipeline
+    from training.tuning import study, tuning_report
 
     for name, search in space.items():
         click.echo(f"search    {name}: {search}")
-    found = tuning.search(job, space, trials=trials, journal=journal, say=click.echo)
+    found = study.search(job, space, trials=trials, journal=journal, say=click.echo)
     table = journal.with_suffix(".csv")
     tuning_report.write_table(found, table)
-    best = tuning.best_of(found)
-    shown = [tuning.describe(trial) for trial in tuning_report.best_first(found)[:MOST_SHOWN]]
+    best = study.best_of(found)
+    shown = [study.describe(trial) for trial in tuning_report.best_first(found)[:MOST_SHOWN]]
     click.echo("\n".join(["\nbest first:", *shown, f"\nall {len(found)} trials: {table}\n"]))
     final = dataclasses.replace(
-        tuning.with_values(job, best.values),
+        study.with_values(job, best.values),
         extra={"tuning": tuning_report.as_json(found, best, space)},
         exhibits=(tuning_report.exhibit(found, best),),
     )

@@ -6,9 +6,9 @@ from collections.abc import Collection
 
 from training.datasets import Dataset
 from training.errors import InvalidParameter
-from training.fit import METRICS, loss_for
+from training.fitting.fit import METRICS, loss_for
+from training.fitting.schedule import DECAYING, OWN_OPTIONS
 from training.options import LOSSES, FitOptions, Task
-from training.schedule import DECAYING, OWN_OPTIONS
 
 FOR_CLASSES = ("label_smoothing", "class_weights")
 
