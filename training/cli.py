@@ -5,16 +5,16 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from model_store import InvalidName, StoredVersion, StoreError
+from model_store import StoredVersion
+from training import cli_parts
+from training.cli_parts import Misused
 from training.datasets import DESCRIPTIONS
-from training.errors import Interrupted, TrainingError, WrongUse
 from training.job import plan
 from training.job import train as run_job
 from training.options import ExportOptions, FileOptions, FitOptions
@@ -31,47 +31,18 @@ QUESTIONS = {
 }
 
 
-class _OneLine(click.ClickException):
-    """An error that is told in one line."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-
-
-class _Failed(_OneLine):
-    exit_code = 1
-
-
-class _WrongUse(_OneLine):
-    exit_code = 2
-
-
-class _Interrupted(_OneLine):
-    exit_code = 130  # as a shell says it of Ctrl-C
-
-
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
-@click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a file or folder of yours.  [default: the recipe's]"
-)
-@click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter; may be given several times.")
-@click.option(
-    "--store",
-    "store_location",
-    metavar="DIR",
-    default="store",
-    envvar="OVENBIRD_STORE",
-    show_envvar=True,
-    help="The store's folder; made if it is missing.  [default: ./store]",
-)
-@click.option("--name", metavar="MODEL", help="The model's name.  [default: DATASET-RECIPE]")
+@cli_parts.data_option
+@cli_parts.set_option("A parameter; may be given several times.")
+@cli_parts.store_option
+@cli_parts.name_option
 @click.option("--fresh", is_flag=True, help="Start anew, even if the same job was killed half-way.")
 @click.option("--dry-run", is_flag=True, help="Show the layers and the plan; fit and write nothing.")
 @click.option(
     "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit there, for TensorBoard."
 )
-@click.option("--quantize", type=click.Choice(["none", "int8"]), help="Publish in int8, if it stays as good.")
+@cli_parts.quantize_option
 @click.option("--list", "show_list", is_flag=True, help="Show the recipes with their parameters, and the data sets.")
 def train(
     recipe: str | None,
@@ -103,6 +74,7 @@ def train(
       ovenbird train cnn --dry-run                              layers and plan, nothing is fitted
       ovenbird train cnn --quantize int8                        a smaller file, if it stays as good
       ovenbird train cluster --data customers.csv               groups of rows; a target is not needed
+      ovenbird train embed --data mnist                         few numbers for each picture
       ovenbird train detector --data annotations.json           pictures with boxes: COCO JSON, or a folder of VOC XML
       ovenbird train text --data mails/                         a folder of .txt files per class; or .jsonl, .parquet
       ovenbird train --list                                     recipes, parameters, data sets
@@ -114,10 +86,10 @@ def train(
         click.echo(_listing())
         return
     if recipe is None:
-        raise _WrongUse(f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)")
-    quantization = {"quantize": quantize} if quantize else {}
-    asked: dict[str, Any] = {"store": store_location, "name": name, "parameters": _pairs(settings) | quantization}
-    with _one_line_errors():
+        raise Misused(f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)")
+    parameters = cli_parts.parameters(settings, quantize)
+    asked: dict[str, Any] = {"store": store_location, "name": name, "parameters": parameters}
+    with cli_parts.one_line_errors(interrupted="interrupted; nothing was fitted"):
         if dry_run:
             plan(recipe, data, **asked, say=click.echo)
             return
@@ -127,37 +99,11 @@ def train(
     click.echo("\n" + _outcome(published, Path(store_location)))
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    try:
-        yield
-    except (WrongUse, InvalidName) as error:
-        raise _WrongUse(str(error)) from None
-    except (TrainingError, StoreError, OSError) as error:
-        raise _Failed(str(error)) from None
-    except MemoryError:
-        raise _Failed("out of memory: the data set does not fit") from None
-    except Interrupted as interrupted:
-        raise _Interrupted(str(interrupted)) from None
-    except KeyboardInterrupt:
-        raise _Interrupted("interrupted; nothing was fitted") from None
-
-
 def _live_line() -> Callable[[str], None] | None:
     """Keep one line alive where there is a terminal; an empty text removes it."""
     if not sys.stdout.isatty():
         return None
     return lambda text: click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False)
-
-
-def _pairs(settings: Iterable[str]) -> dict[str, str]:
-    pairs = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise _WrongUse(f"--set {setting}: expected NAME=VALUE")
-        pairs[name.strip()] = value
-    return pairs
 
 
 def _outcome(published: list[StoredVersion], store: Path) -> str:

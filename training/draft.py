@@ -17,8 +17,8 @@ from model_store import Draft, Golden, Manifest
 from model_store.manifest import GOLDEN_FILE, MODEL_FILE, DatasetFacts, Group, Parity, digest_files
 from training.datasets import Dataset
 from training.datasets.dataset import tensors
+from training.exporting.onnx_session import Session
 from training.network import Graph
-from training.onnx_session import Session
 
 GOLDEN_ROWS = 10
 # Rows without a margin are passed over.

@@ -13,10 +13,10 @@ from typing import Any
 from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
-from training.consistency import check_fit
 from training.datasets import DESCRIPTIONS, Dataset, user_files
 from training.errors import MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
-from training.evidence import Exhibit
+from training.evidence.exhibit import Exhibit
+from training.fitting.consistency import check_fit, check_heeded
 from training.options import ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
@@ -159,6 +159,7 @@ def prepare(
     task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
+    check_heeded(fit, chosen.fit, chosen.heeds(own))
     check_fit(fit, chosen.task_for(task), dataset)
     return Job(
         recipe=chosen,

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from model_store.manifest import ImageFormat, InputSpec, OutputSpec
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.evidence import Evaluation, Exhibit
+from training.evidence.exhibit import Evaluation, Exhibit
 from training.options import FitOptions, Task
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from training.parameters import Parameters, parameter
@@ -14,7 +14,7 @@ PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 # What may tell the best epoch, and whether more of it is better.
 MONITORS = {"val_loss": False, "val_accuracy": True, "val_mean_absolute_error": False}
 
-Task = Literal["classification", "regression", "reconstruction", "detection", "clustering"]
+Task = Literal["classification", "regression", "reconstruction", "detection", "clustering", "embedding"]
 
 # The first loss of a task is what `loss=auto` means.
 LOSSES: dict[Task, tuple[str, ...]] = {
@@ -24,6 +24,7 @@ LOSSES: dict[Task, tuple[str, ...]] = {
     # These have a loss of their own.
     "detection": (),
     "clustering": (),
+    "embedding": (),
 }
 _ALL_LOSSES = tuple(dict.fromkeys(loss for losses in LOSSES.values() for loss in losses))
 
@@ -66,6 +67,9 @@ class FitOptions(Parameters):
     devices: int = parameter(0, "devices of this machine that share each step; 0: all GPUs", at_least=0, at_most=64)
     deterministic: bool = parameter(False, "take slower ways where only they give the same weights each time")
     seed: int = parameter(0, "for weights, shuffling, dropout and the validation split", at_least=0, at_most=2**32 - 1)
+
+
+FIT_OPTIONS = frozenset(field.name for field in fields(FitOptions))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING, Any
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
 from training.commit import current_commit
-from training.data_report import DataReport, data_report
-from training.devices import device_names, spread_over
 from training.draft import dataset_facts, draft, libraries, write_golden
-from training.evaluate import evaluate
-from training.evidence import Evaluation
-from training.export import export
-from training.fit import Company, Fit, Say, fit, validation
+from training.evidence.data_report import DataReport, data_report
+from training.evidence.evaluate import evaluate
+from training.evidence.exhibit import Evaluation
+from training.evidence.report import write_page, write_report
+from training.evidence.report_page import FileFacts
+from training.exporting.export import export
+from training.exporting.latency import measure_latency
+from training.exporting.quantize import Quantized, check_quantizable, quantize
+from training.exporting.verify import measure_int8, verify
+from training.fitting.devices import device_names, spread_over
+from training.fitting.fit import Company, Fit, Say, fit, validation
+from training.fitting.precision import check_fitted_by_keras, computing_in, take_over
+from training.fitting.safety import guarded
 from training.job import Job
-from training.latency import measure_latency
 from training.network import Graph, Network
-from training.precision import check_fitted_by_keras, computing_in, take_over
-from training.quantize import Quantized, check_quantizable, quantize
-from training.report import write_page, write_report
-from training.report_page import FileFacts
-from training.safety import guarded
-from training.verify import measure_int8, verify
 
 if TYPE_CHECKING:
     import keras

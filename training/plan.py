@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from training.feeding import steps_per_epoch
-from training.fit import loss_for, stages_of, validation
+from training.fitting.feeding import steps_per_epoch
+from training.fitting.fit import loss_for, stages_of, validation
+from training.fitting.schedule import OWN_OPTIONS
 from training.job import Job
 from training.network import Network
 from training.options import LOSSES, FitOptions
-from training.schedule import OWN_OPTIONS
 
 if TYPE_CHECKING:
     import keras

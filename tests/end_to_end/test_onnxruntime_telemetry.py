@@ -62,7 +62,8 @@ def test_in_every_process_of_a_service(store: Path, witnessed: Path) -> None:
     [
         pytest.param([*OVENBIRD, "store", "verify", "--store", "STORE"], id="verify"),
         pytest.param([sys.executable, "-c", "import sys; from pathlib import Path; "
-                      "from training.onnx_session import Session; Session(Path(sys.argv[1], 'double/1/model.onnx'))",
+                      "from training.exporting.onnx_session import Session; "
+                      "Session(Path(sys.argv[1], 'double/1/model.onnx'))",
                       "STORE"], id="training"),
     ],
 )  # fmt: skip

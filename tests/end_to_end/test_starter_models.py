@@ -18,7 +18,7 @@ from system_parts import require_cached_data
 
 from model_store import STARTER_MODELS, Store, StoredVersion
 from service.runtime import replay
-from training import onnx_check
+from training.exporting import onnx_check
 
 ROOT = Path(__file__).parents[2]
 STARTERS = list(Store(STARTER_MODELS).all_versions())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from training.checkpoint import Checkpoint, FitState, job_digest
+from training.fitting.checkpoint import Checkpoint, FitState, job_digest
 
 WEIGHTS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((), np.int64)]
 

@@ -13,7 +13,7 @@ from training.codes.clusters import agreement, k_means, silhouette, trials
 from training.codes.probe import dense_weights, logistic_regression, some
 from training.datasets import Rows
 from training.errors import InvalidParameter
-from training.figures import save
+from training.evidence.figures import save
 from training.recipes.cluster import ClusterParameters
 
 

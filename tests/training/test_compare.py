@@ -18,8 +18,8 @@ from model_store.errors import InvalidPredictions
 from model_store.manifest import DatasetFacts, InputSpec, OutputSpec, Parity, digest_files
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from model_store.steering import set_label
-from training.comparison import mid_p
-from training.comparison_cli import compare
+from training.evidence.comparison import mid_p
+from training.evidence.comparison_cli import compare
 
 TRUTH = np.array([0, 1] * 50, np.int32)
 

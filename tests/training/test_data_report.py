@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from training import datasets
-from training.data_report import data_report
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import texts
+from training.evidence.data_report import data_report
 from training.options import FileOptions
 
 

@@ -18,10 +18,11 @@ from service_process import running
 
 from model_store import Store, StoredVersion, golden
 from model_store.manifest import Tolerance
-from training import onnx_check, train
+from training import train
 from training.datasets import Dataset, Rows, digit_scenes
 from training.detection.anchors import BACKGROUND, IGNORED, AnchorMap, assign, choose_maps, offsets
 from training.errors import InvalidParameter, UnfitDataset
+from training.exporting import onnx_check
 
 pytestmark = pytest.mark.tensorflow
 

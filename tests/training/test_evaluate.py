@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from training.evaluate import classification, reconstruction, regression
+from training.evidence.evaluate import classification, reconstruction, regression
 
 
 def floats(*rows: object) -> np.ndarray:

@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from training import figures
-from training.figures import Mistake
+from training.evidence import figures
+from training.evidence.figures import Mistake
 
 MISTAKE = Mistake(index=3, true="부정적", predicted="T-shirt/top", confidence=0.987)
 

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from model_store import Store
-from training.checkpoint import FitState
-from training.consistency import check_fit
 from training.datasets import Dataset, Rows
 from training.errors import InvalidParameter
-from training.feeding import Feed, balanced_weights, steps_per_epoch
-from training.fit import validation
+from training.fitting.checkpoint import FitState
+from training.fitting.consistency import check_fit
+from training.fitting.feeding import Feed, balanced_weights, steps_per_epoch
+from training.fitting.fit import validation
+from training.fitting.schedule import optimizer_for, scheduled_rate
 from training.network import Network
 from training.options import FitOptions, Task
 from training.parameters import describe
 from training.recipes import RECIPES
-from training.schedule import optimizer_for, scheduled_rate
 
 needs_tensorflow = pytest.mark.tensorflow
 
@@ -190,7 +190,7 @@ def test_no_recipe_names_a_parameter_as_the_fit_does(recipe) -> None:
 
 def followed(values: list[float], **options: object) -> tuple[FitState, list[int]]:
     """Let KeepBest see epochs; return the state, and the number of plateaus after each epoch."""
-    from training.callbacks import KeepBest
+    from training.fitting.callbacks import KeepBest
 
     state, lowered = FitState(), []
     chosen = FitOptions(**options)  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training import measures
+from training.evidence import measures
 
 LABELS = ("a", "b", "c")
 

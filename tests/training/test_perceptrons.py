@@ -12,11 +12,12 @@ import pytest
 from model_store import Store, StoredVersion
 from service.app import create_app
 from service.settings import Settings
-from training import datasets, onnx_check, train
+from training import datasets, train
 from training.datasets.logic import CORNERS
-from training.decision_regions import decision_regions
+from training.exporting import onnx_check
 from training.options import FileOptions, FitOptions
-from training.rosenblatt import Perceptron, learn
+from training.perceptrons.decision_regions import decision_regions
+from training.perceptrons.rosenblatt import Perceptron, learn
 
 CORNER_TRUTH = {"xor": [0, 1, 1, 0], "and": [0, 0, 0, 1], "or": [0, 1, 1, 1]}
 

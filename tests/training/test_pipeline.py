@@ -14,11 +14,12 @@ import pytest
 
 from model_store import Store, StoredVersion, golden
 from model_store.manifest import REPORT_FILE, Tolerance
-from training import onnx_check, pipeline, train
+from training import pipeline, train
 from training.datasets import Dataset
 from training.errors import FitDiverged, ParityBroken, UnconvertedLayers
+from training.exporting import onnx_check
+from training.exporting.keras_graph import classifier
 from training.job import Job, prepare
-from training.keras_graph import classifier
 from training.network import Graph, Network
 from training.recipes import dnn
 

@@ -15,12 +15,13 @@ from model_store.manifest import INT8_TOLERANCE, REPORT_FILE, Tolerance
 from service.app import create_app
 from service.runtime import replay
 from service.settings import Settings
-from training import onnx_check, pipeline
+from training import pipeline
 from training.errors import InvalidParameter, QuantizationRefused
+from training.exporting import onnx_check
+from training.exporting.onnx_session import Session
+from training.exporting.quantize import check_drop, check_quantizable
 from training.job import prepare
-from training.onnx_session import Session
 from training.options import ExportOptions
-from training.quantize import check_drop, check_quantizable
 
 pytestmark = pytest.mark.tensorflow
 

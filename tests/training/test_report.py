@@ -18,10 +18,10 @@ from model_store.manifest import REPORT_FILE, DatasetFacts, Parity
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from service.app import create_app
 from service.settings import Settings
-from training import figures
-from training.evaluate import classification
-from training.evidence import Exhibit
-from training.report_page import Card, FileFacts, Page, number, render
+from training.evidence import figures
+from training.evidence.evaluate import classification
+from training.evidence.exhibit import Exhibit
+from training.evidence.report_page import Card, FileFacts, Page, number, render
 
 HOSTILE = "<script>alert(\"1\")</script> & '<img src=x onerror=y>'"
 

@@ -16,14 +16,14 @@ import pytest
 
 from model_store import Store, StoredVersion
 from training import pipeline, train
-from training.checkpoint import Checkpoint
 from training.datasets import Dataset
 from training.errors import CheckpointUnfit, CheckpointUnwritable, FitDiverged, Interrupted, OutOfMemory
+from training.exporting.keras_graph import classifier
+from training.fitting.checkpoint import Checkpoint
+from training.fitting.safety import digest
 from training.job import Job, prepare
-from training.keras_graph import classifier
 from training.network import Network, Stage
 from training.recipes import dnn
-from training.safety import digest
 
 pytestmark = pytest.mark.tensorflow
 

@@ -19,8 +19,9 @@ import pytest
 from model_store import Store, StoredVersion
 from service.app import create_app
 from service.settings import Settings
-from training import datasets, onnx_check, train
+from training import datasets, train
 from training.errors import FitDiverged, InvalidParameter, UnusableData
+from training.exporting import onnx_check
 from training.options import FileOptions, FitOptions
 from training.scratch.descent import descend
 from training.scratch.gradient_check import largest_difference

@@ -8,8 +8,8 @@ import pytest
 
 from model_store import STARTER_MODELS, Store, golden
 from model_store.manifest import Tolerance
-from training import onnx_check
 from training.datasets.dataset import texts
+from training.exporting import onnx_check
 from training.starter_models import STARTERS
 
 SHIPPED = Store(STARTER_MODELS)

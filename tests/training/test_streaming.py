@@ -9,8 +9,8 @@ import pytest
 
 from training.datasets import Dataset, Rows
 from training.datasets.on_disk import RowsOnDisk, empty_on_disk
-from training.feeding import Feed
-from training.fit import fit
+from training.fitting.feeding import Feed
+from training.fitting.fit import fit
 from training.network import Network
 from training.options import FitOptions
 from training.recipes import RECIPES

@@ -14,8 +14,8 @@ import pytest
 from model_store import Store, StoredVersion
 from service.app import create_app
 from service.settings import Settings
-from training import onnx_check
 from training.datasets.dataset import texts
+from training.exporting import onnx_check
 from training.tables.importance import importances
 
 JOBS = ["clerk", "bäcker", "smith"]

@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 
 from model_store import StoredVersion
-from training import onnx_check
 from training.datasets.dataset import texts
+from training.exporting import onnx_check
 from training.text.front import TextFront
 
 LENGTH = 12
@@ -181,9 +181,9 @@ class TestKerasAndTheFile:
         self, layer: str, tokens: str, keep: str, depth: int, opinions_csv: Path, tmp_path: Path
     ) -> None:
         """Verification sees the data set's own rows; these are the others. Random weights are as good as any."""
-        from training.export import export
+        from training.exporting.export import export
+        from training.exporting.onnx_session import Session
         from training.job import prepare
-        from training.onnx_session import Session
         from training.pipeline import build
 
         parameters = {

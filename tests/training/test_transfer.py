@@ -13,9 +13,10 @@ from service_process import infer_body, running
 
 from model_store import Store, StoredVersion, golden
 from model_store.manifest import Tolerance
-from training import bases, onnx_check
+from training import bases
 from training.datasets import load
 from training.errors import InvalidParameter, WeightsAbsent
+from training.exporting import onnx_check
 from training.options import FileOptions
 
 pytestmark = [

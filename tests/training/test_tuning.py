@@ -12,17 +12,17 @@ import pytest
 from click.testing import CliRunner, Result
 
 from model_store import Store
-from training import tuning
 from training.datasets import Dataset
 from training.errors import FitDiverged, TrainingError
-from training.fit import Fit, fit
+from training.fitting.fit import Fit, fit
 from training.job import prepare
 from training.network import Network
 from training.options import FitOptions
 from training.parameters import describe
 from training.recipes import RECIPES
-from training.search_space import Choices, Range, default_space, read_space
-from training.tune_cli import tune
+from training.tuning import study
+from training.tuning.search_space import Choices, Range, default_space, read_space
+from training.tuning.tune_cli import tune
 
 QUICK = ["scratch", "--data", "iris", "--set", "epochs=4", "--set", "scale=true"]
 SEARCH = ["--search", "hidden=4..12", "--search", "learning_rate=0.05..1", "--search", "activation=tanh,relu"]
@@ -88,10 +88,10 @@ def test_an_interrupted_search_goes_on_and_ends_as_if_it_had_not_been(
             raise KeyboardInterrupt
         return fit(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tuning, "fit", interrupted)
+    monkeypatch.setattr(study, "fit", interrupted)
     stopped = run(*words)
     assert stopped.exit_code == 130
-    assert "the same command goes on" in stopped.output
+    assert stopped.stderr == "Error: interrupted; the same command goes on from the last whole trial\n"
     assert not (tmp_path / "store").exists()
 
     finished = run(*words)
@@ -122,7 +122,7 @@ def test_a_trial_that_fails_is_a_result_too(
             raise FitDiverged("the loss became nan")
         return fit(network, dataset, options)
 
-    monkeypatch.setattr(tuning, "fit", diverging)
+    monkeypatch.setattr(study, "fit", diverging)
     words = ["--search", "learning_rate=0.1,10", "--trials", "5", "--store", str(tmp_path / "store")]
 
     result = run(*QUICK, *words)
@@ -136,10 +136,10 @@ def test_a_trial_that_fails_is_a_result_too(
 
 
 def test_no_trial_at_its_end_is_told_in_words() -> None:
-    failed = tuning.Trial(number=1, values={}, outcome="the loss became nan", val_loss=None, epochs=1, seconds=0)
+    failed = study.Trial(number=1, values={}, outcome="the loss became nan", val_loss=None, epochs=1, seconds=0)
 
     with pytest.raises(TrainingError, match="none of 1 trials came to its end: the loss became nan"):
-        tuning.best_of([failed])
+        study.best_of([failed])
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -197,6 +197,7 @@ def test_what_is_set_is_not_searched() -> None:
         pytest.param(
             ["dnn", "--search", "dropout=0..0.5", "--set", "dropout=0"], "either --set or --search", id="both"
         ),
+        pytest.param(["cluster", "--search", "batch_size=8,16"], "means nothing to such a fit", id="idle-option"),
         pytest.param(["cnn", "--data", "iris"], "cannot learn from 'iris'", id="data"),
     ],
 )
@@ -236,7 +237,7 @@ def test_a_trial_without_hope_is_stopped_in_the_midst_of_its_fit(tmp_path: Path)
     trial, reported = WithoutHope(), []
 
     with pytest.raises(optuna.TrialPruned):
-        tuning._fit(job, trial, reported)  # type: ignore[arg-type]
+        study._fit(job, trial, reported)  # type: ignore[arg-type]
 
     assert trial.epochs == [0, 1]
     assert len(reported) == 2

@@ -9,14 +9,16 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from PIL import Image
 from service_process import RunningService, running
 
 from model_store import Store, StoredVersion
 from service.runtime import replay
-from training import onnx_check, train
-from training.datasets import digits
-from training.errors import InvalidParameter
-from training.onnx_session import Session
+from training import train
+from training.datasets import digits, iris
+from training.errors import InvalidParameter, UnusableData
+from training.exporting import onnx_check
+from training.exporting.onnx_session import Session
 
 pytestmark = pytest.mark.tensorflow
 
@@ -71,7 +73,7 @@ def wines(store: Path) -> StoredVersion:
 
 @pytest.fixture(scope="module")
 def service(
-    store: Path, dense: object, variational: object, clusters: object, wines: object
+    store: Path, dense: object, clusters: object, wines: object, encoded: object, components: object, codes: object
 ) -> Iterator[RunningService]:
     with running(store) as service:
         yield service
@@ -92,7 +94,8 @@ def run(stored: StoredVersion, inputs: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def report_of(stored: StoredVersion) -> set[str]:
-    return {Path(name).stem for name in stored.manifest.files if name.endswith(".png")}
+    """List the figures of a report but for those about the data set."""
+    return {Path(name).stem for name in stored.manifest.files if name.endswith(".png")} - {"class_counts", "samples"}
 
 
 def ask(service: RunningService, model: str, name: str, datatype: str, rows: np.ndarray) -> dict[str, np.ndarray]:
@@ -117,7 +120,7 @@ def test_five_models_are_published_as_one_group(request: pytest.FixtureRequest, 
         assert stored.manifest.group.members == members
         assert_whole(stored)
     assert report_of(published[name]) == {
-        "learning_curves", "reconstructions", "new_pictures", "code_space", "anomaly_scores", "class_counts", "samples",
+        "learning_curves", "reconstructions", "new_pictures", "code_space", "anomaly_scores",
     }  # fmt: skip
 
 
@@ -198,9 +201,7 @@ def test_clusters_of_digits_agree_with_the_digits(clusters: StoredVersion) -> No
     assert next(iter(metrics)) == "silhouette"
     assert metrics["adjusted_rand_index"] > 0.45
     assert metrics["purity"] > 0.6
-    assert report_of(clusters) == {
-        "learning_curves", "explained_variance", "clusters", "nearest_pictures", "class_counts", "samples",
-    }  # fmt: skip
+    assert report_of(clusters) == {"learning_curves", "explained_variance", "clusters", "nearest_pictures"}
 
 
 def test_the_label_is_the_nearest_centre_among_the_components(clusters: StoredVersion, pictures: np.ndarray) -> None:
@@ -242,18 +243,168 @@ def test_a_table_without_a_target_has_clusters_too(store: Path, tmp_path: Path) 
     assert stored.golden().truth is None
 
 
+@pytest.fixture(scope="module")
+def encoded(store: Path) -> StoredVersion:
+    """Clusters among the codes of an encoder that is fitted in few bits and taken over."""
+    where = {"space": "encoder", "components": 8, "hidden": (32,), "clusters": 10}
+    fit = {"epochs": 12, "learning_rate": 0.005, "precision": "mixed_bfloat16"}
+    (stored,) = train("cluster", store=store, name="encoded", parameters={**where, **fit})
+    return stored
+
+
+def test_distances_are_measured_among_the_codes_of_an_encoder(encoded: StoredVersion, pictures: np.ndarray) -> None:
+    assert_whole(encoded)
+    facts = json.loads((encoded.path / "report/evaluation.json").read_text())
+    answers = run(encoded, pictures)
+
+    assert answers["embedding"].shape == (359, 8)
+    assert np.array_equal(answers["label"], answers["distances"].argmin(axis=1))
+    assert set(encoded.manifest.metrics) >= {"silhouette", "inertia", "mean_squared_error", "adjusted_rand_index"}
+    assert encoded.manifest.metrics["mean_squared_error"] < 0.06
+    assert encoded.manifest.metrics["purity"] > 0.5
+    # The history is the encoder's: its error falls from epoch to epoch.
+    assert len(facts["history"]["loss"]) == 12
+    assert facts["history"]["loss"][-1] < facts["history"]["loss"][0]
+    assert report_of(encoded) == {"learning_curves", "k_means", "clusters", "nearest_pictures"}
+
+
+def test_distances_are_measured_among_all_numbers(store: Path) -> None:
+    (stored,) = train("cluster", "iris", store=store, name="raw", parameters={"space": "raw", "clusters": 3})
+    rows = iris.load()
+
+    answers = run(stored, rows.test.inputs)
+
+    assert_whole(stored)
+    mean, deviation = rows.train.inputs.mean(axis=0), rows.train.inputs.std(axis=0)
+    np.testing.assert_allclose(answers["embedding"], (rows.test.inputs - mean) / deviation, atol=1e-4)
+    assert set(stored.manifest.metrics) >= {"silhouette", "inertia"}
+    assert "explained_variance" not in stored.manifest.metrics
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        pytest.param("cluster", {"learning_rate": 0.1}, "learning_rate=0.1", id="no-gradient-in-k-means"),
+        pytest.param("cluster", {"space": "raw", "batch_size": 8}, "batch_size=8", id="raw"),
+        pytest.param("cluster", {"space": "encoder", "loss": "huber"}, "loss=huber", id="encoder-has-its-loss"),
+        pytest.param("embed", {"epochs": 3}, "epochs=3", id="components-are-found-at-once"),
+    ],
+)
+def test_options_without_a_meaning_are_refused(store: Path, recipe: str, settings: dict, message: str) -> None:
+    with pytest.raises(InvalidParameter, match=f"{message}: expected the default: it means nothing to such a fit"):
+        train(recipe, store=store, parameters=settings)
+
+
 def test_more_clusters_than_rows_are_refused(store: Path) -> None:
     with pytest.raises(InvalidParameter, match="clusters=500: expected fewer than the 120 training rows"):
         train("cluster", "iris", store=store, parameters={"clusters": 500})
+
+
+# Embeddings
+
+
+@pytest.fixture(scope="module")
+def components(store: Path) -> StoredVersion:
+    (stored,) = train("embed", store=store, name="components", parameters={"components": 20})
+    return stored
+
+
+@pytest.fixture(scope="module")
+def codes(store: Path) -> StoredVersion:
+    fit = {"space": "encoder", "components": 2, "hidden": (16,), "epochs": 40, "learning_rate": 0.01}
+    (stored,) = train("embed", "wine", store=store, name="codes", parameters=fit)
+    return stored
+
+
+def test_an_embedding_says_how_much_it_leaves_out(components: StoredVersion, pictures: np.ndarray) -> None:
+    assert_whole(components)
+    rows = digits.load().train.inputs.reshape(-1, 64) / 255
+    flat = pictures.reshape(-1, 64) / 255
+
+    answers = run(components, pictures)
+
+    # Nothing of a row is lost but what lies beside the components.
+    beside = np.sum((flat - rows.mean(axis=0)) ** 2, axis=1) - np.sum(answers["embedding"] ** 2, axis=1)
+    assert answers["embedding"].shape == (359, 20)
+    np.testing.assert_allclose(answers["reconstruction_error"], beside / 64, rtol=0.1, atol=1e-3)
+    metrics = components.manifest.metrics
+    assert list(metrics) == ["explained_variance", "mean_squared_error"]
+    assert 0.85 < metrics["explained_variance"] < 0.95
+    assert metrics["mean_squared_error"] == pytest.approx(answers["reconstruction_error"].mean(), rel=1e-4)
+    assert report_of(components) == {"learning_curves", "explained_variance", "code_space"}
+
+
+def test_an_encoder_embeds_a_table(codes: StoredVersion) -> None:
+    assert_whole(codes)
+
+    assert codes.manifest.outputs[0].shape == (None, 2)
+    assert codes.manifest.metrics["explained_variance"] > 0.4
+    assert report_of(codes) == {"learning_curves", "code_space"}
+
+
+# Pictures without classes
+
+
+@pytest.fixture(scope="module")
+def flat_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("without") / "holiday"
+    folder.mkdir()
+    for index, picture in enumerate(digits.load().train.inputs[:60]):
+        Image.fromarray(picture[..., 0]).save(folder / f"{index:02}.png")
+    return folder
+
+
+def test_pictures_without_labels_have_codes_clusters_and_an_embedding(store: Path, tmp_path: Path) -> None:
+    rows = digits.load()
+    path = tmp_path / "plain.npz"
+    np.savez(path, x_train=rows.train.inputs[:120], x_test=rows.test.inputs[:30])
+
+    whole, *parts = train("autoencoder", path, store=store, parameters={"epochs": 1, "hidden": (8,), "code": 4})
+    (embedded,) = train("embed", path, store=store, parameters={"components": 4})
+
+    assert [stored.model for stored in parts] == [
+        f"plain-autoencoder-{part}" for part in ("encoder", "decoder", "anomaly")
+    ]
+    for stored in (whole, embedded):
+        assert_whole(stored)
+        assert stored.golden().truth is None
+
+
+def test_a_folder_of_pictures_without_classes_has_clusters(store: Path, flat_folder: Path) -> None:
+    (stored,) = train("cluster", flat_folder, store=store, parameters={"clusters": 4})
+
+    assert_whole(stored)
+    assert stored.model == "holiday-cluster"
+    assert stored.manifest.dataset.sizes == {"train": 48, "test": 12}
+    assert set(stored.manifest.metrics) == {"silhouette", "inertia", "explained_variance"}
+
+
+def test_a_classifier_still_needs_classes(store: Path, flat_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "plain.npz"
+    np.savez(path, x_train=np.zeros((20, 4, 4), np.uint8), x_test=np.zeros((5, 4, 4), np.uint8))
+
+    with pytest.raises(UnusableData, match="lacks y_train, y_test"):
+        train("cnn", path, store=store)
+    with pytest.raises(UnusableData, match=r"no pictures .*each folder is a class"):
+        train("cnn", flat_folder, store=store)
+
+
+def test_half_of_the_labels_is_a_mistake(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "half.npz"
+    np.savez(path, x_train=np.zeros((20, 4, 4), np.uint8), y_train=np.zeros(20), x_test=np.zeros((5, 4, 4), np.uint8))
+
+    with pytest.raises(UnusableData, match="lacks y_test"):
+        train("cluster", path, store=store)
 
 
 # Through HTTP
 
 
 def test_a_service_answers_what_keras_answered(
-    service: RunningService, dense: dict[str, StoredVersion], clusters: StoredVersion, wines: StoredVersion
+    request: pytest.FixtureRequest, service: RunningService, dense: dict[str, StoredVersion]
 ) -> None:
-    for stored in (dense["dense-anomaly"], dense["dense-classifier"], clusters, wines):
+    others = [request.getfixturevalue(name) for name in ("clusters", "wines", "encoded", "components", "codes")]
+    for stored in (dense["dense-anomaly"], dense["dense-classifier"], *others):
         golden, (spec,) = stored.golden(), stored.manifest.inputs
         datatype = {"uint8": "UINT8", "float32": "FP32"}[spec.dtype]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from model_store.manifest import OutputSpec
 from training.datasets import Dataset, Rows
-from training.keras_graph import keras_graph
+from training.exporting.keras_graph import keras_graph
 from training.network import Floats, raw_input
 
 if TYPE_CHECKING:

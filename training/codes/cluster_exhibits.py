@@ -9,10 +9,12 @@ import numpy as np
 
 from training.codes import figures
 from training.codes.clusters import Labels, Trial, counts
-from training.codes.components import PrincipalComponents
+from training.codes.exhibits import in_a_plane
+from training.codes.spaces import Encoder, PrincipalComponents, Space
 from training.datasets import Dataset
-from training.evidence import Evaluation, Exhibit
-from training.network import Floats
+from training.evidence import figures as common_figures
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.network import Floats, History
 
 MOST_POINTS = 1000
 PICTURES = 10
@@ -22,19 +24,23 @@ MOST_COLUMNS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterExhibits:
-    """What is known of a clustering before its rows are looked at."""
+    """What is known of a clustering before its rows are looked at; `steps` are those of k-means, once it is done."""
 
-    components: PrincipalComponents
+    space: Space
     tried: Sequence[Trial]
     count: int
+    steps: History
 
     def show(self, dataset: Dataset, evaluation: Evaluation) -> list[Exhibit]:
         """Draw them all, from what the graph answered on the test rows."""
         labels = evaluation.answers["label"].astype(np.int64)
         embedding = evaluation.answers["embedding"].astype(np.float32)
-        shown = [self._explained(), self._plane(embedding, labels)]
-        if self.tried:
-            shown.insert(0, self._elbow())
+        shown = [self._elbow()] if self.tried else []
+        if isinstance(self.space, PrincipalComponents):
+            shown.append(explained_variance(self.space))
+        if isinstance(self.space, Encoder):
+            shown.append(self._steps())
+        shown.append(self._plane(embedding, labels))
         if dataset.kind == "image":
             shown.append(_nearest(dataset, evaluation.answers["distances"].astype(np.float32)[:, :MOST_CLUSTERS]))
         if dataset.columns is not None:
@@ -50,23 +56,38 @@ class ClusterExhibits:
         return Exhibit(
             name="number_of_clusters",
             title="How many clusters",
-            text="The number with the greatest silhouette was chosen. Inertia: mean squared distance to the centre.",
+            text="The number with the greatest silhouette was chosen"
+            + (", among principal components. " if isinstance(self.space, Encoder) else ". ")
+            + "Inertia: mean squared distance to the centre.",
             figure=figures.elbow(numbers, inertia, silhouettes, self.count),
         )
 
-    def _explained(self) -> Exhibit:
+    def _steps(self) -> Exhibit:
         return Exhibit(
-            name="explained_variance",
-            title="Principal components",
-            text="The share of the training rows' variance that the first components explain together.",
-            figure=figures.explained_variance(self.components.explained),
+            name="k_means",
+            title="The search for the centres",
+            text="After the encoder was fitted, k-means moved the centres among its codes: an epoch is a step.",
+            figure=common_figures.learning_curves(self.steps, "mean squared distance"),
         )
 
     def _plane(self, embedding: Floats, labels: Labels) -> Exhibit:
-        points = np.pad(embedding[:MOST_POINTS], ((0, 0), (0, 1)))[:, :2]
+        points = embedding[:MOST_POINTS]
+        # Of principal components the first two are the plane.
+        is_sorted = isinstance(self.space, PrincipalComponents)
+        points = np.pad(points, ((0, 0), (0, 1)))[:, :2] if is_sorted else in_a_plane(points)
         names = [str(index) for index in range(self.count)]
         drawn = figures.plane(points, labels[:MOST_POINTS], names, f"clusters of {len(points)} test rows")
         return Exhibit(name="clusters", title="The clusters in the plane", figure=drawn)
+
+
+def explained_variance(components: PrincipalComponents) -> Exhibit:
+    """Draw what principal components explain."""
+    return Exhibit(
+        name="explained_variance",
+        title="Principal components",
+        text="The share of the training rows' variance that the first components explain together.",
+        figure=figures.explained_variance(components.explained),
+    )
 
 
 def _nearest(dataset: Dataset, distances: Floats) -> Exhibit:

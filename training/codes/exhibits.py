@@ -10,7 +10,7 @@ from training.codes import figures
 from training.codes.anomaly import Anomalies
 from training.codes.probe import some
 from training.datasets import Dataset
-from training.evidence import Evaluation, Exhibit
+from training.evidence.exhibit import Evaluation, Exhibit
 from training.network import Floats, Graph
 
 MOST_POINTS = 1000
@@ -29,7 +29,7 @@ class CodeExhibits:
 
     def show(self, dataset: Dataset, evaluation: Evaluation) -> list[Exhibit]:
         """Draw them all; the classifiers' figures are those of the evaluation."""
-        shown = [self._new_pictures(dataset), self._plane(dataset)]
+        shown = [self._new_pictures(dataset), code_plane(self.encoder, dataset)]
         if self.anomalies is not None:
             shown.append(_scores(self.anomalies, dataset))
         if "accuracy_on_codes" in evaluation.metrics:
@@ -54,18 +54,20 @@ class CodeExhibits:
         covariance = np.atleast_2d(np.cov(known, rowvar=False))
         return chance.multivariate_normal(known.mean(axis=0), covariance, PICTURES).astype(np.float32)
 
-    def _plane(self, dataset: Dataset) -> Exhibit:
-        rows = some(dataset.test, MOST_POINTS)
-        points = in_a_plane(self.encoder.predict_first(rows.inputs).astype(np.float32))
-        drawn = figures.plane(
-            points, rows.targets if dataset.labels else None, dataset.labels or (), f"codes of {len(rows)} test rows"
-        )
-        return Exhibit(
-            name="code_space",
-            title="The space of codes",
-            text="The codes of test rows in the plane in which they differ most. Labels had no part in it.",
-            figure=drawn,
-        )
+
+def code_plane(encoder: Graph, dataset: Dataset) -> Exhibit:
+    """Draw the codes, which are the graph's first output, in a plane."""
+    rows = some(dataset.test, MOST_POINTS)
+    points = in_a_plane(encoder.predict_first(rows.inputs).astype(np.float32))
+    drawn = figures.plane(
+        points, rows.targets if dataset.labels else None, dataset.labels or (), f"codes of {len(rows)} test rows"
+    )
+    return Exhibit(
+        name="code_space",
+        title="The space of codes",
+        text="The codes of test rows in the plane in which they differ most. Labels had no part in it.",
+        figure=drawn,
+    )
 
 
 def in_a_plane(points: Floats) -> Floats:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from training.datasets.dataset import Array
-from training.figures import DOTS_PER_INCH, QUIET, TRAINING, VALIDATION, Numbers, shown
+from training.evidence.figures import DOTS_PER_INCH, QUIET, TRAINING, VALIDATION, Numbers, shown
 
 # A legend holds so many names, and a colour map so many colours that can be told apart.
 MOST_NAMES = 20

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training import evaluate
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array, split
-from training.keras_graph import keras_graph
+from training.evidence import evaluate
+from training.exporting.keras_graph import keras_graph
 from training.network import Floats, Graph, probabilities, raw_input
 
 if TYPE_CHECKING:

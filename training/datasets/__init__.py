@@ -78,7 +78,7 @@ def is_file(data: str) -> bool:
 def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = (), needs_target: bool = True) -> Dataset:
     """Load a data set by its name, or a user's file by its path, as one of the `kinds` that a recipe takes.
 
-    A table may lack the column of targets where they are not needed.
+    Where targets are not needed, a table may lack their column, and pictures their classes.
 
     Raises:
         UnknownDataset: there is no such data set and no such file.

@@ -34,7 +34,7 @@ class Rows:
     inputs: uint8 [n, height, width, channels], float32 [n, columns], object [n] of `str`, or, for a table of
         numbers and texts, a structured array [n] with a field (float32, or object of `str`) for each column.
     targets: int64 [n] class indices, float32 [n] values in the data's own unit, or, for boxes, object [n] of
-        float32 [objects, 5]: left, top, right, bottom in pixels, and the class index. Of a table without a target,
+        float32 [objects, 5]: left, top, right, bottom in pixels, and the class index. Of rows without a target,
         object [n] of None.
     """
 
@@ -178,6 +178,11 @@ def _is_whole(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def no_targets(count: int) -> Array:
+    """Stand in for the targets of so many rows that have none."""
+    return np.full(count, None)
 
 
 def texts(values: Iterable[str]) -> Array:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from model_store.manifest import sha256_of
-from training.datasets.dataset import Array, Dataset, Rows, classes, held_out, texts
+from training.datasets.dataset import Array, Dataset, Rows, classes, held_out, no_targets, texts
 from training.errors import UnusableData
 from training.options import FileOptions
 
 MOST_CLASSES_BY_NUMBER = 20
-NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+NPZ_PICTURES, NPZ_LABELS = ("x_train", "x_test"), ("y_train", "y_test")
 LICENSE = "not stated"
 
 
@@ -50,7 +51,7 @@ def load_table(path: Path, options: FileOptions, *, needs_target: bool = True) -
 
 def _load_unlabelled(path: Path, table: dict[str, list[str]]) -> Dataset:
     features = np.stack([_numbers(path, name, values) for name, values in table.items()], axis=1)
-    train, test = held_out(Rows(features, np.full(len(features), None)), stratified=False)
+    train, test = held_out(Rows(features, no_targets(len(features))), stratified=False)
     return _dataset(path, "features", train, test, None, tuple(table))
 
 
@@ -69,28 +70,38 @@ def load_texts(path: Path, options: FileOptions) -> Dataset:
     return _dataset(path, "text", train, test, labels)
 
 
-def load_pictures(path: Path) -> Dataset:
+def load_pictures(path: Path, *, needs_target: bool = True) -> Dataset:
     """Read an .npz with x_train, y_train, x_test, y_test.
 
     Pictures are whole numbers 0..255, [n, height, width] or [n, height, width, 1 or 3]; labels are whole numbers
-    or names, one per picture.
+    or names, one per picture. Without `needs_target` both arrays of labels may be missing.
 
     Raises:
         UnusableData: the file is missing, is no .npz of plain arrays, lacks one, or they do not fit together.
     """
-    x_train, y_train, x_test, y_test = _read_npz(path)
-    train_pictures, test_pictures = _pictures(path, "x_train", x_train), _pictures(path, "x_test", x_test)
-    if train_pictures.shape[1:] != test_pictures.shape[1:]:
+    arrays = _read_npz(path, needs_target=needs_target)
+    x_train, x_test = arrays["x_train"], arrays["x_test"]
+    pictures = [_pictures(path, name, arrays[name]) for name in ("x_train", "x_test")]
+    if pictures[0].shape[1:] != pictures[1].shape[1:]:
         raise UnusableData(f"{path}: x_train holds pictures of {x_train.shape[1:]}, x_test of {x_test.shape[1:]}")
-    for part, pictures, answers in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if answers.size != len(pictures) or answers.dtype.kind not in "biuU":
-            raise UnusableData(
-                f"{path}: y_{part} must hold one whole number or name for each of the {len(pictures)} pictures, "
-                f"received {answers.dtype} {list(answers.shape)}"
-            )
-    labels, targets = classes(str(answer) for answer in [*y_train.ravel(), *y_test.ravel()])
-    train = Rows(train_pictures, targets[: len(x_train)])
-    return _dataset(path, "image", train, Rows(test_pictures, targets[len(x_train) :]), labels)
+    if "y_train" not in arrays:
+        train, test = (Rows(part, no_targets(len(part))) for part in pictures)
+        return _dataset(path, "image", train, test, None)
+    answers = [_labels(path, part, arrays) for part in ("train", "test")]
+    labels, targets = classes(answers[0] + answers[1])
+    train, test = (Rows(part, found) for part, found in zip(pictures, np.split(targets, [len(x_train)]), strict=True))
+    return _dataset(path, "image", train, test, labels)
+
+
+def _labels(path: Path, part: str, arrays: Mapping[str, Array]) -> list[str]:
+    """Read the labels of a split as texts."""
+    answers, count = arrays[f"y_{part}"], len(arrays[f"x_{part}"])
+    if answers.size != count or answers.dtype.kind not in "biuU":
+        raise UnusableData(
+            f"{path}: y_{part} must hold one whole number or name for each of the {count} pictures, "
+            f"received {answers.dtype} {list(answers.shape)}"
+        )
+    return [str(answer) for answer in answers.ravel()]
 
 
 def _dataset(
@@ -181,15 +192,17 @@ def is_classification(answers: list[str], task: str) -> bool:
     return are_whole and len(set(answers)) <= MOST_CLASSES_BY_NUMBER
 
 
-def _read_npz(path: Path) -> list[Array]:
+def _read_npz(path: Path, *, needs_target: bool) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in NPZ_ARRAYS if name not in arrays.files]
+            is_labelled = needs_target or any(name in arrays.files for name in NPZ_LABELS)
+            wanted = (*NPZ_PICTURES, *(NPZ_LABELS if is_labelled else ()))
+            missing = [name for name in wanted if name not in arrays.files]
             if missing:
                 raise UnusableData(
                     f"{path}: lacks {', '.join(missing)}; it has: {', '.join(arrays.files) or 'nothing'}"
                 )
-            return [arrays[name] for name in NPZ_ARRAYS]
+            return {name: arrays[name] for name in wanted}
     except OSError as error:
         raise UnusableData(f"{path}: {error.strerror or error}") from None
     except (ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:

@@ -1,4 +1,4 @@
-"""Pictures of the user's own: a folder for each class, or a list of paths with labels.
+"""Pictures of the user's own: a folder for each class, a list of paths with labels, or one folder without classes.
 
 FOLDER/CLASS/*.png, or FOLDER/train/CLASS/… with FOLDER/test/CLASS/… (and validation: the fit holds back rows of its
 own, so these are learned from; without a test folder they are what is held out). A list is a .csv or .jsonl file
@@ -24,7 +24,7 @@ from PIL import Image
 
 from model_store.manifest import ImageFormat
 from model_store.pictures import DAMAGE, pixels_of
-from training.datasets.dataset import Array, Dataset, Rows, classes, held_out
+from training.datasets.dataset import Array, Dataset, Rows, classes, held_out, no_targets
 from training.datasets.files import LICENSE
 from training.datasets.on_disk import RowsOnDisk, empty_on_disk
 from training.errors import InvalidParameter, UnusableData
@@ -68,25 +68,28 @@ def is_folder_or_list(path: Path) -> bool:
     return '"picture"' in first if path.suffix.lower() == ".jsonl" else "picture" in first.strip().split(",")
 
 
-def load(path: Path, options: FileOptions) -> Dataset:
+def load(path: Path, options: FileOptions, *, needs_target: bool = True) -> Dataset:
     """Decode all pictures of a folder or a list.
 
-    Without a split of their own, 20 % are held out, of each class alike.
+    Without a split of their own, 20 % are held out, of each class alike. Without `needs_target` a folder may hold
+    pictures themselves, and no other folder: then they have no classes.
 
     Raises:
         UnusableData: there are no pictures, some cannot be decoded, or the disk is too small for them.
         InvalidParameter: `picture_size` is not one number or two.
     """
-    listed = _listed_in_folder(path) if path.is_dir() else _listed_in_file(path)
+    is_flat = path.is_dir() and not needs_target and not _folders_in(path)
+    listed = _listed(path, is_flat=is_flat)
     if not listed:
-        raise UnusableData(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))})")
+        where = "; each folder is a class" if path.is_dir() and needs_target else ""
+        raise UnusableData(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))}){where}")
     wanted = _format(listed, options)
     pixels, decoded = _decode_all(path, listed, wanted)
     broken = [index for index, one in enumerate(decoded) if one.problem]
     if broken and options.broken_pictures == "refuse":
         raise UnusableData(_complaint(path, [(listed[index].path, decoded[index].problem) for index in broken]))
     good = np.array([index for index, one in enumerate(decoded) if not one.problem], dtype=np.int64)
-    labels, targets = classes(listed[index].label for index in good)
+    labels, targets = (None, no_targets(len(good))) if is_flat else classes(listed[index].label for index in good)
     rows = Rows(cast(Array, RowsOnDisk(pixels, good)), targets)
     train, test = _parted(path, rows, [listed[index].split for index in good])
     return Dataset(
@@ -99,6 +102,12 @@ def load(path: Path, options: FileOptions) -> Dataset:
         source=path.resolve().name + (f", {len(broken)} broken pictures left out" if broken else ""),
         sha256=_digest(path, [(listed[index], decoded[index]) for index in good]),
     )
+
+
+def _listed(path: Path, *, is_flat: bool) -> list[Listed]:
+    if is_flat:
+        return [Listed(picture, "") for picture in _pictures_in(path.iterdir())]
+    return _listed_in_folder(path) if path.is_dir() else _listed_in_file(path)
 
 
 def _listed_in_folder(folder: Path) -> list[Listed]:
@@ -118,11 +127,15 @@ def _classes_in(folder: Path, split: str) -> list[Listed]:
     """List the pictures of each class, however deep they lie; a folder without any is refused."""
     found = []
     for named in _folders_in(folder):
-        paths = sorted(path for path in named.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+        paths = _pictures_in(named.rglob("*"))
         if not paths:
             raise UnusableData(f"{named}: no pictures ({', '.join(sorted(SUFFIXES))}); each folder is a class")
         found += [Listed(path, named.name, split) for path in paths]
     return found
+
+
+def _pictures_in(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -212,7 +225,7 @@ def _complaint(path: Path, broken: list[tuple[Path, str]]) -> str:
 
 def _parted(path: Path, rows: Rows, splits: list[str]) -> tuple[Rows, Rows]:
     if not any(splits):
-        return held_out(rows, stratified=True)
+        return held_out(rows, stratified=rows.targets.dtype.kind == "i")
     if not all(splits):
         raise UnusableData(f"{path}: some pictures have a split and some have none")
     is_test = np.array([split == TEST for split in splits])

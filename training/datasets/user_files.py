@@ -63,11 +63,11 @@ def load(path: Path, options: FileOptions, kinds: Collection[Kind], *, needs_tar
     if form in ("texts", "folder of texts"):
         return text_files.load(path, options)
     if form == "pictures":
-        return picture_files.load(path, options)
+        return picture_files.load(path, options, needs_target=needs_target)
     if not path.is_file():
         raise UnusableData(f"{path}: no such file")
     if form == "arrays":
-        return files.load_pictures(path)
+        return files.load_pictures(path, needs_target=needs_target)
     suffix = path.suffix.lower()
     if form == "mixed table" and suffix in TABLE_SUFFIXES:
         return tables.load_mixed(path, options)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from training.datasets import Dataset
 from training.detection.geometry import intersection_over_union
 from training.detection.metrics import AveragePrecision, average_precision, precision_and_recall
-from training.evidence import Evaluation
+from training.evidence.exhibit import Evaluation
 from training.network import Answers, Graph
 
 Floats = npt.NDArray[np.floating]

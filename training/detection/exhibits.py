@@ -15,8 +15,8 @@ from matplotlib.patches import Rectangle
 from training.datasets import Dataset
 from training.detection.evaluation import detections
 from training.detection.metrics import RECALLS
-from training.evidence import Evaluation, Exhibit
-from training.figures import DOTS_PER_INCH, TRAINING, VALIDATION, shown
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.evidence.figures import DOTS_PER_INCH, TRAINING, VALIDATION, shown
 
 Floats = npt.NDArray[np.floating]
 Pixels = npt.NDArray[np.uint8]

@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from training.recipes import autoencoder, cluster, cnn, detector, dnn, mlp, perceptron, scratch, tabular, text, transfer
+from training.recipes import (
+    autoencoder,
+    cluster,
+    cnn,
+    detector,
+    dnn,
+    embed,
+    mlp,
+    perceptron,
+    scratch,
+    tabular,
+    text,
+    transfer,
+)
 from training.recipes.recipe import Recipe
 
 __all__ = ["RECIPES", "Recipe"]
@@ -21,5 +34,6 @@ RECIPES: dict[str, Recipe] = {
         mlp.RECIPE,
         scratch.RECIPE,
         cluster.RECIPE,
+        embed.RECIPE,
     )
 }

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from model_store.manifest import InputSpec, OutputSpec
-from training import evaluate
 from training.codes.anomaly import Anomalies
 from training.codes.probe import Probe
 from training.datasets import Dataset, Rows
-from training.evidence import Evaluation
-from training.keras_graph import keras_graph
+from training.evidence import evaluate
+from training.evidence.exhibit import Evaluation
+from training.exporting.keras_graph import keras_graph
 from training.network import Floats, Graph, Network, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter

@@ -1,25 +1,26 @@
-"""Clusters without labels: principal components, then k-means among them, as one graph.
+"""Clusters without labels: k-means among principal components, an encoder's codes, or all numbers; as one graph.
 
-`label` is the nearest centre's number, `distances` those to all centres, `embedding` the principal components in which
-they are measured. A data set's classes have no part in the fit; where there are some, clusters are compared with them.
+`label` is the nearest centre's number, `distances` those to all centres, `embedding` the point that they are measured
+from. A data set's classes have no part in the fit; where there are some, clusters are compared with them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model_store.manifest import OutputSpec
 from training.codes.clusters import Trial, agreement, k_means, sample, silhouette, trials
-from training.codes.components import PrincipalComponents
+from training.codes.spaces import Encoder, PrincipalComponents, Raw, Space
 from training.datasets import Dataset, Rows
 from training.errors import InvalidParameter
-from training.evidence import Evaluation
-from training.keras_graph import keras_graph
+from training.evidence.exhibit import Evaluation
+from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, raw_input
-from training.options import FitOptions
+from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
 
@@ -28,16 +29,27 @@ if TYPE_CHECKING:
 
 MOST_TRIED_ROWS = 10_000
 MOST_MEASURED_ROWS = 2000
+# Of k-means after the fit of an encoder, whose epochs the options count; it stops far sooner by itself.
+MOST_STEPS = 100
+HEEDED_BY_K_MEANS = ("epochs", "validation_split", "seed")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterParameters(Parameters):
-    """How many clusters, and in how many dimensions they are sought."""
+    """How many clusters, and where they are sought."""
 
     clusters: int = parameter(0, "how many; 0: as many as have the greatest silhouette", at_least=0, at_most=1000)
     most_clusters: int = parameter(15, "where clusters=0: how many are tried at most", at_least=2, at_most=100)
+    space: str = parameter(
+        "pca",
+        "where distances are measured: principal components, codes of an encoder that is fitted first, or all numbers",
+        choices=("pca", "encoder", "raw"),
+    )
     components: int = parameter(
-        16, "principal components in which distances are measured, at most", at_least=1, at_most=4096
+        16, "pca, encoder: numbers in which distances are measured, at most", at_least=1, at_most=4096
+    )
+    hidden: tuple[int, ...] = parameter(
+        (128,), "encoder: units of its layers; the decoder has them backwards", at_least=1, at_most=16_384
     )
 
     def __post_init__(self) -> None:
@@ -49,9 +61,6 @@ class ClusterParameters(Parameters):
 
 def build(parameters: ClusterParameters, dataset: Dataset) -> Network:
     """Build the network: raw pictures or features in; label, distances and embedding out."""
-    import keras
-    from keras import ops
-
     from training.codes.cluster_exhibits import ClusterExhibits
     from training.codes.layers import Distances
 
@@ -59,29 +68,52 @@ def build(parameters: ClusterParameters, dataset: Dataset) -> Network:
         raise InvalidParameter(
             "clusters", parameters.clusters, expected=f"fewer than the {len(dataset.train)} training rows"
         )
-    components = PrincipalComponents(dataset, parameters.components)
-    tried = [] if parameters.clusters else _trials(components, dataset, parameters.most_clusters)
+    space = _space(parameters, dataset)
+    tried = [] if parameters.clusters else _trials(space, parameters, dataset)
     count = parameters.clusters or max(tried, key=lambda trial: trial.silhouette).count
     measure = Distances(count)
-    distances = measure(components.outputs)
-    # Not argmin: Keras makes it of an operator that ONNX lacks.
-    nearest = ops.squeeze(ops.top_k(-distances, 1)[1], axis=1)
-    model = keras.Model(components.inputs, [ops.cast(nearest, "int64"), distances, components.outputs])
-    graph = keras_graph(model, raw_input(dataset), _outputs(count, components.size))
-    clusters = Clusters(graph, components, measure)
+    graph = keras_graph(_nearest(space, measure), raw_input(dataset), _outputs(count, space.size))
+    clusters = Clusters(graph, space, measure, steps={})
+    parts: dict[str, Any] = {
+        "task": "clustering",
+        "graphs": (graph,),
+        "evaluate": clusters.evaluate,
+        "exhibits": ClusterExhibits(space=space, tried=tried, count=count, steps=clusters.steps).show,
+    }
+    if not isinstance(space, Encoder):
+        return Network(**parts, learn=clusters.learn, history_unit="mean squared distance")
     return Network(
-        task="clustering",
-        graphs=(graph,),
-        learn=clusters.learn,
-        evaluate=clusters.evaluate,
-        exhibits=ClusterExhibits(components=components, tried=tried, count=count).show,
-        history_unit="mean squared distance",
+        **parts,
+        fitted=space.fitted,
+        targets=space.targets,
+        loss="mean_squared_error",
+        after_fit=clusters.after_fit,
+        history_unit="mean squared error of scaled numbers",
     )
 
 
-def _trials(components: PrincipalComponents, dataset: Dataset, most: int) -> list[Trial]:
+def _space(parameters: ClusterParameters, dataset: Dataset) -> Space:
+    if parameters.space == "encoder":
+        return Encoder(dataset, parameters.components, parameters.hidden)
+    return Raw(dataset) if parameters.space == "raw" else PrincipalComponents(dataset, parameters.components)
+
+
+def _trials(space: Space, parameters: ClusterParameters, dataset: Dataset) -> list[Trial]:
+    """Try numbers of clusters; among principal components where the codes are not there yet."""
+    tried_in = PrincipalComponents(dataset, parameters.components) if isinstance(space, Encoder) else space
     rows = sample(dataset.train.inputs, MOST_TRIED_ROWS)
-    return trials(components.fit(rows, seed=0), most)
+    return trials(tried_in.fit(rows, seed=0), parameters.most_clusters)
+
+
+def _nearest(space: Space, measure: Distances) -> Any:
+    """Put the centres on top of the space: raw inputs → label, distances, point."""
+    import keras
+    from keras import ops
+
+    distances = measure(space.outputs)
+    # Not argmin: Keras makes it of an operator that ONNX lacks.
+    label = ops.squeeze(ops.top_k(-distances, 1)[1], axis=1)
+    return keras.Model(space.inputs, [ops.cast(label, "int64"), distances, space.outputs])
 
 
 def _outputs(count: int, size: int) -> tuple[OutputSpec, ...]:
@@ -94,18 +126,24 @@ def _outputs(count: int, size: int) -> tuple[OutputSpec, ...]:
 
 @dataclass(frozen=True)
 class Clusters:
-    """The graph, and the two layers of it that are fitted, neither of them by Keras."""
+    """The graph, and what is found in it beside Keras's fit; `steps` is what k-means did, once it is done."""
 
     graph: Graph
-    components: PrincipalComponents
+    space: Space
     measure: Distances
+    steps: History
 
     def learn(self, kept: Rows, held: Rows, options: FitOptions) -> History:
-        """Find the components of the rows, then the centres among them: an epoch is a step of k-means."""
-        points, checked = self.components.fit(kept.inputs, options.seed), self.components.embed(held.inputs)
+        """Find the space by the rows, then the centres in it: an epoch is a step of k-means."""
+        points, checked = self.space.fit(kept.inputs, options.seed), self.space.embed(held.inputs)
         found = k_means(points, checked, self.measure.count, steps=options.epochs, seed=options.seed)
         self.measure.set_weights([found.centres])
+        self.steps.update(found.history)
         return found.history
+
+    def after_fit(self, kept: Rows, held: Rows) -> None:
+        """Find the centres among the codes of an encoder that Keras has fitted."""
+        self.learn(kept, held, FitOptions(epochs=MOST_STEPS))
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Measure how dense and how far apart the clusters of the test rows are, and how they agree with classes."""
@@ -115,21 +153,30 @@ class Clusters:
         metrics = {
             "silhouette": silhouette(points[:MOST_MEASURED_ROWS], labels[:MOST_MEASURED_ROWS]),
             "inertia": float(np.mean(nearest**2)),
-            "explained_variance": float(self.components.explained.sum(dtype=np.float64)),
         }
+        if isinstance(self.space, PrincipalComponents):
+            metrics["explained_variance"] = float(self.space.explained.sum(dtype=np.float64))
+        if isinstance(self.space, Encoder):
+            metrics["mean_squared_error"] = self.space.error(dataset.test.inputs)
         if dataset.labels is not None:
             metrics |= agreement(labels, dataset.test.targets.astype(np.int64))
         rows = np.bincount(labels, minlength=self.measure.count)
         return Evaluation(answers, metrics, {"clusters": self.measure.count, "rows_per_cluster": rows.tolist()})
 
 
+def heeds(parameters: ClusterParameters) -> Collection[str]:
+    """Tell which options of the fit mean something; the loss is always the mean squared error."""
+    return FIT_OPTIONS - {"loss"} if parameters.space == "encoder" else HEEDED_BY_K_MEANS
+
+
 RECIPE = Recipe(
     name="cluster",
-    summary="principal components and k-means: clusters of pictures or rows, whatever their labels are",
+    summary="k-means among principal components or an encoder's codes: clusters of pictures or rows without labels",
     parameters=ClusterParameters(),
     fit=FitOptions(epochs=100),
     default_dataset="digits",
     learns={"image": ("clustering",), "features": ("clustering",)},
     build=build,
     unsupervised="clustering",
+    heeds=heeds,
 )

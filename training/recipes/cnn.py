@@ -13,7 +13,7 @@ from typing import Any
 
 from training.bases import KERAS_FILE
 from training.datasets import Dataset
-from training.keras_graph import keras_graph
+from training.exporting.keras_graph import keras_graph
 from training.network import Network, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter

@@ -18,8 +18,8 @@ from training.detection.anchors import AnchorMap, assign, choose_maps
 from training.detection.evaluation import evaluate_many, evaluate_one
 from training.detection.margin import has_margin
 from training.errors import UnfitDataset
-from training.evidence import Evaluation, Exhibit
-from training.keras_graph import keras_graph
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.exporting.keras_graph import keras_graph
 from training.network import Network, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter

@@ -16,7 +16,7 @@ import numpy as np
 from model_store.manifest import OutputSpec
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.keras_graph import classifier, keras_graph
+from training.exporting.keras_graph import classifier, keras_graph
 from training.network import Network, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter

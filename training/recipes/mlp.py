@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from training.datasets import Dataset
-from training.evidence import Evaluation, Exhibit
-from training.keras_graph import classifier
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.exporting.keras_graph import classifier
 from training.network import Network
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
@@ -34,7 +34,7 @@ def build(parameters: MultilayerParameters, dataset: Dataset) -> Network:
     import keras
     from keras import layers
 
-    from training.step import Step
+    from training.perceptrons.step import Step
 
     assert dataset.labels is not None
     rows = dataset.train.inputs
@@ -47,7 +47,7 @@ def build(parameters: MultilayerParameters, dataset: Dataset) -> Network:
     network = classifier(keras.Model(inputs, outputs), dataset)
 
     def exhibits(dataset: Dataset, _: Evaluation) -> Sequence[Exhibit]:
-        from training.decision_regions import decision_regions
+        from training.perceptrons.decision_regions import decision_regions
 
         return decision_regions(network.main.predict_first, dataset)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.evidence import Evaluation, Exhibit
-from training.keras_graph import keras_graph
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
@@ -69,8 +69,8 @@ def _by_rosenblatt(inputs: Any, scaled: Any, sums: Any, layer: Any, dataset: Dat
     import keras
     from keras import ops
 
-    from training.rosenblatt import Perceptron, learn
-    from training.step import Step
+    from training.perceptrons.rosenblatt import Perceptron, learn
+    from training.perceptrons.step import Step
 
     encoder = keras.Model(inputs, scaled)
     if layer.units == 1:
@@ -134,7 +134,7 @@ def _graph(model: Any, dataset: Dataset) -> Graph:
 
 def _exhibits(graph: Graph) -> Any:
     def show(dataset: Dataset, _: Evaluation) -> Sequence[Exhibit]:
-        from training.decision_regions import decision_regions
+        from training.perceptrons.decision_regions import decision_regions
 
         return decision_regions(graph.predict_first, dataset)
 

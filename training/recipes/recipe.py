@@ -6,13 +6,13 @@ imported inside `build`, so that recipes can be listed and checked without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from training.datasets import Dataset, Kind
 from training.network import Network
-from training.options import FitOptions, Task
+from training.options import FIT_OPTIONS, FitOptions, Task
 from training.parameters import Parameters
 
 
@@ -21,8 +21,9 @@ class Recipe:
     """A named way of making a model.
 
     `learns` maps the kinds of data it takes to the tasks it can do with them, `suffixes` are those of all models that
-    it may publish, `unsupervised` is the task of one that does not learn the targets, whatever they are. A recipe
-    that does not use Keras runs where TensorFlow is not installed.
+    it may publish, `unsupervised` is the task of one that does not learn the targets, whatever they are. `heeds` names
+    the options of the fit that mean something with such parameters. A recipe that does not use Keras runs where
+    TensorFlow is not installed.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Recipe:
     build: Callable[[Any, Dataset], Network]
     suffixes: tuple[str, ...] = ("",)
     unsupervised: Task | None = None
+    heeds: Callable[[Any], Collection[str]] = lambda _: FIT_OPTIONS
     uses_keras: bool = True
 
     def task_for(self, dataset_task: Task) -> Task:

@@ -16,8 +16,8 @@ import numpy as np
 from model_store.manifest import OutputSpec
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.evidence import Evaluation, Exhibit
-from training.keras_graph import keras_graph
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.exporting.keras_graph import keras_graph
 from training.network import Graph, Network, probabilities
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
@@ -170,7 +170,7 @@ def _regression(matrix: Any, x: Any, dataset: Dataset, encode: Encode, graph: Ma
 
 def _exhibits(main: Graph) -> Callable[[Dataset, Evaluation], list[Exhibit]]:
     """Show which columns the answers rest on, and what was noticed about the data."""
-    from training import figures
+    from training.evidence import figures
     from training.tables.importance import importances
 
     def exhibits(dataset: Dataset, _: Evaluation) -> list[Exhibit]:

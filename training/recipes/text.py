@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from training.datasets import Dataset
-from training.evidence import Exhibit
-from training.keras_graph import OnnxPiece, keras_graph
+from training.evidence.exhibit import Exhibit
+from training.exporting.keras_graph import OnnxPiece, keras_graph
 from training.network import Network, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter

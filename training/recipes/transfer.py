@@ -17,7 +17,7 @@ import numpy as np
 from training import bases
 from training.bases import APPLICATIONS, Base
 from training.datasets import Dataset
-from training.keras_graph import keras_graph
+from training.exporting.keras_graph import keras_graph
 from training.network import Graph, Network, Stage, probabilities, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter

@@ -20,8 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from model_store.cells import MISSING, spellings
 from model_store.manifest import InputSpec
 from training.datasets.dataset import Array
-from training.export import canonical
-from training.onnx_session import Session
+from training.exporting.export import canonical
+from training.exporting.onnx_session import Session
 
 OPSET = 18
 IR_VERSION = 9

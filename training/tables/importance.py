@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.datasets.dataset import Array
-from training.evaluate import EPSILON
+from training.evidence.evaluate import EPSILON
 
 MOST_ROWS = 2000
 REPEATS = 5

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from training import figures
 from training.datasets import Dataset
-from training.evidence import Exhibit
+from training.evidence import figures
+from training.evidence.exhibit import Exhibit
 from training.text.front import FIRST_TOKEN, PADDING, UNKNOWN, TextFront
 from training.text.subwords import SubwordFront
 

@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from training.datasets.dataset import Array
-from training.onnx_session import Session
+from training.exporting.onnx_session import Session
 
 OPSET = 20
 IR_VERSION = 9

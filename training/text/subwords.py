@@ -20,7 +20,7 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 from training.datasets.dataset import Array
-from training.onnx_session import Session
+from training.exporting.onnx_session import Session
 from training.text.front import (
     FIRST_TOKEN,
     PADDING,

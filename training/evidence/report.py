@@ -13,15 +13,15 @@ from matplotlib.figure import Figure
 
 from model_store.manifest import REPORT_FILE
 from model_store.predictions import PREDICTIONS_FILE
-from training import figures, report_page
-from training.data_report import DataReport
 from training.datasets import Dataset
-from training.evidence import Evaluation, Exhibit
-from training.figures import Mistake
-from training.fit import Fit
+from training.evidence import figures, report_page
+from training.evidence.data_report import DataReport
+from training.evidence.exhibit import Evaluation, Exhibit
+from training.evidence.figures import Mistake
+from training.evidence.predictions import main_answers, predictions
+from training.evidence.report_page import Card, Chart, FileFacts, Page
+from training.fitting.fit import Fit
 from training.network import Floats, Network
-from training.predictions import main_answers, predictions
-from training.report_page import Card, Chart, FileFacts, Page
 
 MOST_PICTURES = 24
 MOST_ROWS = 24

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training import figures
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
-from training.evidence import Exhibit
+from training.evidence import figures
+from training.evidence.exhibit import Exhibit
 
 DataReport = tuple[dict[str, Any], tuple[Exhibit, ...]]
 

@@ -23,11 +23,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from training import pipeline
 from training.errors import OtherTrials, TrainingError
-from training.fit import Company, Fit, fit
+from training.fitting.fit import Company, Fit, fit
 from training.job import Job
 from training.options import FitOptions
 from training.parameters import read_parameters
-from training.search_space import Range, Search, Space
+from training.tuning.search_space import Range, Search, Space
 
 STUDY = "tuning"
 QUESTION, FACTS = "question", "facts"

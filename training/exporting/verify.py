@@ -13,8 +13,8 @@ from model_store import golden
 from model_store.manifest import INT8_TOLERANCE, Parity, Tolerance
 from training.datasets.dataset import Array
 from training.errors import ParityBroken
+from training.exporting.onnx_session import Session
 from training.network import Answers, Graph
-from training.onnx_session import Session
 
 BATCH_SIZES = (1, 7, 100)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.datasets import Dataset
 from training.datasets.dataset import Array
-from training.evidence import Exhibit
+from training.evidence.exhibit import Exhibit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

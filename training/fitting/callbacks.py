@@ -13,10 +13,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from training.checkpoint import Checkpoint, FitState, Saved
 from training.errors import CheckpointUnwritable, FitDiverged
+from training.fitting.checkpoint import Checkpoint, FitState, Saved
+from training.fitting.schedule import scheduled_rate
 from training.options import MONITORS, FitOptions
-from training.schedule import scheduled_rate
 
 Logs = Mapping[str, float] | None
 

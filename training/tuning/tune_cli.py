@@ -8,41 +8,24 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import shlex
-from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from model_store import InvalidName, StoredVersion, StoreError
-from training.errors import InvalidParameter, MissingPackage, TrainingError, WrongUse
+from model_store import StoredVersion
+from training import cli_parts
+from training.errors import InvalidParameter, MissingPackage
 from training.job import Job, find_recipe, prepare
-from training.search_space import Space, default_space, read_space
+from training.options import FIT_OPTIONS
+from training.tuning.search_space import Space, default_space, read_space
 
-INTERRUPTED = 130
 MOST_SHOWN = 10
-
-
-class _Failed(click.ClickException):
-    """An error that is told in one line."""
-
-    exit_code = 1
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
-
-
-class _WrongUse(_Failed):
-    exit_code = 2
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe")
-@click.option(
-    "--data", metavar="DATASET|PATH", help="A data set by name, or a .csv or .npz file.  [default: the recipe's]"
-)
-@click.option(
-    "--set", "settings", metavar="NAME=VALUE", multiple=True, help="A parameter that stays as it is; several times."
-)
+@cli_parts.data_option
+@cli_parts.set_option("A parameter that stays as it is; several times.")
 @click.option(
     "--search",
     "searched",
@@ -51,23 +34,14 @@ class _WrongUse(_Failed):
     help="A parameter to vary; several times.  [default: the recipe's own, learning_rate and batch_size]",
 )
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Fits in all.")
-@click.option(
-    "--store",
-    "store_location",
-    metavar="DIR",
-    default="store",
-    envvar="OVENBIRD_STORE",
-    show_envvar=True,
-    help="The store's folder; made if it is missing.  [default: ./store]",
-)
-@click.option("--name", metavar="MODEL", help="The model's name.  [default: DATASET-RECIPE]")
+@cli_parts.store_option
+@cli_parts.name_option
+@cli_parts.quantize_option
 @click.option(
     "--journal", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),
     help="Where the trials are kept, to go on later.  [default: STORE.tuning/MODEL.journal]",
 )  # fmt: skip
-@click.pass_context
 def tune(
-    ctx: click.Context,
     recipe: str,
     data: str | None,
     settings: tuple[str, ...],
@@ -75,6 +49,7 @@ def tune(
     trials: int,
     store_location: str,
     name: str | None,
+    quantize: str | None,
     journal: Path | None,
 ) -> None:
     """Search for good parameters of a recipe, then train with the best and publish.
@@ -96,18 +71,11 @@ def tune(
     \b
     Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
     """
-    try:
-        job = prepare(recipe, data, store=store_location, name=name, parameters=_pairs("--set", settings))
-        space = _space(recipe, job, _pairs("--search", searched), fixed=_pairs("--set", settings))
-        kept = journal or default_journal(job)
-        published = _tune_and_publish(job, space, trials, kept)
-    except KeyboardInterrupt:
-        click.echo("Interrupted: the same command goes on from the last whole trial.", err=True)
-        ctx.exit(INTERRUPTED)
-    except (WrongUse, InvalidName) as error:
-        raise _WrongUse(str(error)) from None
-    except (TrainingError, StoreError, OSError) as error:
-        raise _Failed(str(error)) from None
+    fixed = cli_parts.parameters(settings, quantize)
+    with cli_parts.one_line_errors(interrupted="interrupted; the same command goes on from the last whole trial"):
+        job = prepare(recipe, data, store=store_location, name=name, parameters=fixed)
+        space = _space(recipe, job, cli_parts.pairs("--search", searched), fixed=fixed)
+        published = _tune_and_publish(job, space, trials, journal or default_journal(job))
     click.echo(f"\nserve it   ovenbird serve --store {shlex.quote(store_location)}")
     click.echo(f"see it     ovenbird store show {published[0].model} --store {shlex.quote(store_location)}")
 
@@ -123,7 +91,12 @@ def _space(recipe: str, job: Job, searched: dict[str, str], *, fixed: dict[str, 
     if both:
         raise InvalidParameter(both[0], fixed[both[0]], expected="either --set or --search for it, not both")
     chosen = find_recipe(recipe)
-    space = read_space(searched, chosen.parameters, chosen.fit) or default_space(job.parameters, job.fit, fixed=fixed)
+    idle = FIT_OPTIONS - set(chosen.heeds(job.parameters))
+    for name in sorted(searched.keys() & idle):
+        raise InvalidParameter(name, searched[name], expected="another parameter: this one means nothing to such a fit")
+    space = read_space(searched, chosen.parameters, chosen.fit) or default_space(
+        job.parameters, job.fit, fixed=idle | fixed.keys()
+    )
     if not space:
         raise InvalidParameter("search", "nothing", expected="a parameter to vary, with --search NAME=LOW..HIGH")
     return space
@@ -132,29 +105,20 @@ def _space(recipe: str, job: Job, searched: dict[str, str], *, fixed: dict[str, 
 def _tune_and_publish(job: Job, space: Space, trials: int, journal: Path) -> list[StoredVersion]:
     if importlib.util.find_spec("optuna") is None:
         raise MissingPackage("not installed: optuna; pip install 'ovenbird[train]', or '.[train]' from a clone")
-    from training import pipeline, tuning, tuning_report
+    from training import pipeline
+    from training.tuning import study, tuning_report
 
     for name, search in space.items():
         click.echo(f"search    {name}: {search}")
-    found = tuning.search(job, space, trials=trials, journal=journal, say=click.echo)
+    found = study.search(job, space, trials=trials, journal=journal, say=click.echo)
     table = journal.with_suffix(".csv")
     tuning_report.write_table(found, table)
-    best = tuning.best_of(found)
-    shown = [tuning.describe(trial) for trial in tuning_report.best_first(found)[:MOST_SHOWN]]
+    best = study.best_of(found)
+    shown = [study.describe(trial) for trial in tuning_report.best_first(found)[:MOST_SHOWN]]
     click.echo("\n".join(["\nbest first:", *shown, f"\nall {len(found)} trials: {table}\n"]))
     final = dataclasses.replace(
-        tuning.with_values(job, best.values),
+        study.with_values(job, best.values),
         extra={"tuning": tuning_report.as_json(found, best, space)},
         exhibits=(tuning_report.exhibit(found, best),),
     )
     return pipeline.run(final, say=click.echo)
-
-
-def _pairs(option: str, settings: Iterable[str]) -> dict[str, str]:
-    pairs = {}
-    for setting in settings:
-        name, equals, value = setting.partition("=")
-        if not equals:
-            raise WrongUse(f"{option} {setting}: expected NAME=VALUE")
-        pairs[name.strip()] = value
-    return pairs

@@ -14,7 +14,7 @@ from training.options import FitOptions
 from training.parameters import Described, Parameters, describe, written
 
 # Other values of these would change what the trials are compared by, or where the answer comes from.
-NOT_SEARCHED = ("loss", "seed", "validation_split", "epochs", "patience", "weights")
+NOT_SEARCHED = ("loss", "seed", "validation_split", "epochs", "patience", "weights", "space")
 FITTED_WITH = ("learning_rate", "batch_size")
 # From here on, a range is tried evenly by orders of magnitude.
 WIDE = 10.0

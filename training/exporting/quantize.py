@@ -19,13 +19,13 @@ from model_store.manifest import INT8
 from training.datasets import Dataset
 from training.datasets.dataset import Array, tensors
 from training.errors import InvalidGraph, InvalidParameter, QuantizationRefused
-from training.evaluate import evaluate
-from training.evidence import Evaluation
-from training.export import canonical
-from training.latency import time_batches
+from training.evidence.evaluate import evaluate
+from training.evidence.exhibit import Evaluation
+from training.exporting.export import canonical
+from training.exporting.latency import time_batches
+from training.exporting.onnx_check import problems, signature_problems
+from training.exporting.onnx_session import Session
 from training.network import Answers, Computation, Graph, Network
-from training.onnx_check import problems, signature_problems
-from training.onnx_session import Session
 from training.options import ExportOptions
 
 # Softmax, pooling and recurrent layers gain nothing, and lose precision.

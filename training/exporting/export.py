@@ -13,9 +13,9 @@ from onnx import helper
 
 from training.datasets.dataset import Array
 from training.errors import InvalidGraph
+from training.exporting.onnx_check import STANDARD_DOMAINS, problems, signature_problems
+from training.exporting.onnx_session import Session
 from training.network import Graph
-from training.onnx_check import STANDARD_DOMAINS, problems, signature_problems
-from training.onnx_session import Session
 
 
 def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from training.datasets.dataset import Array
+from training.exporting.onnx_session import Session
 from training.network import Graph
-from training.onnx_session import Session
 
 BATCH_SIZES = (1, 32, 256)
 # A median of a few dozen runs is steady enough for two digits; a slow model is not run for long.

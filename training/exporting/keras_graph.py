@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from model_store.manifest import InputSpec, OutputSpec
-from training.convert import convert, join
 from training.datasets import Dataset
 from training.datasets.dataset import Array
+from training.exporting.convert import convert, join
 from training.network import Answers, Graph, Network, probabilities, raw_input
 
 if TYPE_CHECKING:

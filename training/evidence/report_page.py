@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from model_store.manifest import DatasetFacts, Parity
-from training import figures
-from training.evidence import Exhibit
+from training.evidence import figures
+from training.evidence.exhibit import Exhibit
 
 # A larger matrix is no longer read cell by cell; the list of confusions says what it would.
 MOST_MATRIX_CLASSES = 50
@@ -115,7 +115,7 @@ def render(page: Page) -> str:
 def render_template(name: str, shown: Mapping[str, Any]) -> str:
     """Fill a template of this package; every text in it is escaped."""
     environment = Environment(
-        loader=PackageLoader("training"),
+        loader=PackageLoader("training.evidence"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

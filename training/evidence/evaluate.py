@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training import measures
 from training.datasets import Dataset
-from training.evidence import Evaluation
+from training.evidence import measures
+from training.evidence.exhibit import Evaluation
 from training.network import Floats, Network
 
 # Far below what float32 can tell from 0, so that the logarithm of a wrong certainty stays finite (Keras's epsilon).

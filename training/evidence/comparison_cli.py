@@ -11,8 +11,8 @@ import click
 from model_store import Store, StoredVersion
 from model_store.store import LATEST
 from model_store.store_options import fail_in_one_line, open_store, store_option
-from training import comparison
-from training.comparison import Side
+from training.evidence import comparison
+from training.evidence.comparison import Side
 
 # From here on a number's fraction says nothing more.
 WHOLE_FROM = 10_000
@@ -53,7 +53,7 @@ def find(opened: Store, name: str) -> StoredVersion:
 
 def _write_page(path: Path, found: dict[str, Any], sides: list[Side]) -> None:
     try:
-        from training.comparison_page import render
+        from training.evidence.comparison_page import render
     except ModuleNotFoundError as error:
         raise click.ClickException(
             f"--html needs the Python package {error.name!r}: pip install 'ovenbird[train]'"

@@ -9,8 +9,8 @@ import numpy as np
 from model_store.predictions import Predictions
 from training.datasets import Dataset
 from training.datasets.dataset import digest
-from training.evaluate import squared_errors
-from training.evidence import Evaluation
+from training.evidence.evaluate import squared_errors
+from training.evidence.exhibit import Evaluation
 from training.network import ROWS_AT_ONCE, Floats, Network
 
 

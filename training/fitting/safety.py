@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from training.checkpoint import FOLDER, Checkpoint, job_digest
 from training.errors import ExportRefused, FitDiverged, Interrupted, OutOfMemory
+from training.fitting.checkpoint import FOLDER, Checkpoint, job_digest
 from training.job import Job
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from training.evidence import Exhibit
-from training.search_space import Space
-from training.tuning import Trial
+from training.evidence.exhibit import Exhibit
+from training.tuning.search_space import Space
+from training.tuning.study import Trial
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

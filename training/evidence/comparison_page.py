@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from training import figures, report_page
-from training.comparison import Side
-from training.comparison_cli import measured_rows, verdict
-from training.report_page import CURVES, Chart, chart
+from training.evidence import figures, report_page
+from training.evidence.comparison import Side
+from training.evidence.comparison_cli import measured_rows, verdict
+from training.evidence.report_page import CURVES, Chart, chart
 
 
 def render(found: dict[str, Any], first: Side, second: Side) -> str:

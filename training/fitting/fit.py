@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from training.checkpoint import Checkpoint, FitState, Saved
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import split
 from training.errors import CheckpointUnfit, InvalidParameter
-from training.feeding import Feed, balanced_weights, steps_per_epoch
+from training.fitting.checkpoint import Checkpoint, FitState, Saved
+from training.fitting.feeding import Feed, balanced_weights, steps_per_epoch
+from training.fitting.schedule import optimizer_for
 from training.network import History, Network, Stage
 from training.options import LOSSES, FitOptions, Task
-from training.schedule import optimizer_for
 
 if TYPE_CHECKING:
     import keras
@@ -29,6 +29,7 @@ METRICS: dict[Task, list[str]] = {
     "reconstruction": ["mean_absolute_error"],
     "detection": [],
     "clustering": [],
+    "embedding": [],
 }
 
 Say = Callable[[str], None]
@@ -162,7 +163,7 @@ class _Fitting:
 
     def _callbacks(self, stage: Stage, steps: int) -> list[keras.callbacks.Callback]:
         """Put the callbacks in order: an epoch is checked, noted, saved, and then told."""
-        from training import callbacks as own
+        from training.fitting import callbacks as own
 
         company, state = self.company, self.state
         saving = [own.SaveCheckpoint(state, company.checkpoint)] if company.checkpoint else []
@@ -195,7 +196,7 @@ def _fit_by_keras(network: Network, kept: Rows, held: Rows, options: FitOptions,
 
 
 def _restore(model: keras.Model, saved: Saved) -> None:
-    from training.callbacks import restore
+    from training.fitting.callbacks import restore
 
     try:
         restore(model, saved)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from training.datasets import Dataset
 from training.errors import InvalidParameter
-from training.fit import METRICS, loss_for
+from training.fitting.fit import METRICS, loss_for
+from training.fitting.schedule import DECAYING, OWN_OPTIONS
 from training.options import LOSSES, FitOptions, Task
-from training.schedule import DECAYING, OWN_OPTIONS
 
 FOR_CLASSES = ("label_smoothing", "class_weights")
 
@@ -19,6 +21,14 @@ def check_fit(options: FitOptions, task: Task, dataset: Dataset) -> None:
     _check_schedule(options)
     _check_task(options, task)
     _check_validation_split(options, dataset)
+
+
+def check_heeded(options: FitOptions, usual: FitOptions, heeded: Collection[str]) -> None:
+    """Raise `InvalidParameter` for an option that is not what is usual, and means nothing to what is fitted."""
+    for name in options.as_json():
+        if name not in heeded and getattr(options, name) != getattr(usual, name):
+            listed = ", ".join(sorted(heeded))
+            _refuse(options, name, f"the default: it means nothing to such a fit, which heeds {listed}")
 
 
 def _check_optimizer(options: FitOptions) -> None:

@@ -1,0 +1,1 @@
+"""What the first neural networks learned by, before there were gradients."""
