@@ -96,7 +96,8 @@ def train(
         published = run_job(
             recipe, data, **asked, fresh=fresh, tensorboard=tensorboard, say=click.echo, show=_live_line()
         )
-    click.echo("\n" + _outcome(published, Path(store_location)))
+    if published:
+        click.echo("\n" + _outcome(published, Path(store_location)))
 
 
 def _live_line() -> Callable[[str], None] | None:

@@ -9,6 +9,8 @@ TrainingError
 │   ├── UnusableData        the user's file is missing, lacks a column, holds NaN, one class, too few rows
 │   ├── UnfitDataset        the data set is not what the recipe learns from
 │   ├── UnusableStore       nothing can be published there
+│   ├── UnusableCluster     TF_CONFIG does not say which machines fit together, or they cannot
+│   ├── OtherJob            the machines of one fit were given different jobs
 │   └── OtherTrials         a journal holds the trials of another search
 ├── DatasetAbsent           the data set's file is not here and could not be downloaded
 ├── DatasetAltered          the data set's file is not the one that is known
@@ -18,6 +20,7 @@ TrainingError
 ├── OutOfMemory             the rows of a step, or the network, do not fit into the memory
 ├── CheckpointUnwritable    where the fit stands could not be saved: a full disk
 ├── CheckpointUnfit         what was saved belongs to another network
+├── MachineLost             another machine of the fit ended, or fell silent
 └── ExportRefused           the ONNX file is not what Keras computes: nothing is published
     ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
     ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
@@ -91,6 +94,14 @@ class UnusableStore(WrongUse):
     """A place where nothing can be published."""
 
 
+class UnusableCluster(WrongUse):
+    """A TF_CONFIG that does not say which machines fit together, or machines that cannot."""
+
+
+class OtherJob(WrongUse):
+    """Machines of one fit that were given different jobs."""
+
+
 class OtherTrials(WrongUse):
     """A journal with the trials of another search than the one that is asked for."""
 
@@ -137,6 +148,10 @@ class CheckpointUnwritable(TrainingError):
 
 class CheckpointUnfit(TrainingError):
     """What was saved belongs to another network."""
+
+
+class MachineLost(TrainingError):
+    """Another machine of the fit ended, or fell silent."""
 
 
 class Interrupted(KeyboardInterrupt):

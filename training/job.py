@@ -17,6 +17,7 @@ from training.datasets import DESCRIPTIONS, Dataset, user_files
 from training.errors import MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
+from training.fitting.machines import meeting, read_place
 from training.options import ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
@@ -76,6 +77,7 @@ def train(
     """Train a model and publish it, verified, in a store.
 
     A job that was killed goes on, when it is started again in the same way, after the last epoch that it finished.
+    Where TF_CONFIG names several machines, they fit together, and worker 0 publishes.
 
     Args:
         recipe: a recipe's name, as `training.recipes.RECIPES` lists them.
@@ -91,7 +93,7 @@ def train(
         show: is told how far the fit is, a few times a second, for a line that stays alive; epochs are then not said.
 
     Returns:
-        the published versions, the main model first.
+        the published versions, the main model first; none where another machine publishes.
 
     Raises:
         WrongUse: something that was asked for does not exist or does not fit; nothing was trained.
@@ -101,9 +103,11 @@ def train(
         OutOfMemory: the network or its rows do not fit into the memory.
         CheckpointUnwritable: the disk that the store lies on is full.
         ExportRefused: the file does not compute what Keras computes; nothing was published.
+        MachineLost: another machine of the fit ended or fell silent.
         Interrupted: Ctrl-C, a `KeyboardInterrupt` that says how to go on.
         StoreError: the store could not be written.
     """
+    place = read_place(os.environ)
     job = prepare(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
@@ -111,7 +115,13 @@ def train(
         require_packages(["tensorboard"])
     from training import pipeline
 
-    return pipeline.run(job, say=say, show=show, fresh=fresh, tensorboard=tensorboard)
+    if place is None:
+        return pipeline.run(job, say=say, show=show, fresh=fresh, tensorboard=tensorboard)
+    with meeting(place) as machines:
+        if place.is_chief:
+            return pipeline.run(job, say=say, show=show, fresh=fresh, tensorboard=tensorboard, machines=machines)
+        pipeline.fit_along(job, machines, say=say)
+        return []
 
 
 def plan(

@@ -19,6 +19,7 @@ from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
 from training.commit import current_commit
 from training.draft import dataset_facts, draft, libraries, write_golden
+from training.errors import UnusableCluster
 from training.evidence.data_report import DataReport, data_report
 from training.evidence.evaluate import evaluate
 from training.evidence.exhibit import Evaluation
@@ -30,8 +31,9 @@ from training.exporting.quantize import Quantized, check_quantizable, quantize
 from training.exporting.verify import measure_int8, verify
 from training.fitting.devices import device_names, spread_over
 from training.fitting.fit import Company, Fit, Say, fit, validation
+from training.fitting.machines import VARIABLE, Machines
 from training.fitting.precision import check_fitted_by_keras, computing_in, take_over
-from training.fitting.safety import guarded
+from training.fitting.safety import digest, guarded
 from training.job import Job
 from training.network import Graph, Network
 
@@ -55,12 +57,19 @@ class Trained:
 
 
 def run(
-    job: Job, *, say: Say, show: Say | None = None, fresh: bool = False, tensorboard: Path | None = None
+    job: Job,
+    *,
+    say: Say,
+    show: Say | None = None,
+    fresh: bool = False,
+    tensorboard: Path | None = None,
+    machines: Machines | None = None,
 ) -> list[StoredVersion]:
     """Run a job whose data set is loaded; return what was published, the main model first.
 
     A job that was killed goes on after the last epoch that it finished, unless it shall start `fresh`. `say` is told
-    each step in a line; `show`, if there is one, the text of a line that stays alive during the fit.
+    each step in a line; `show`, if there is one, the text of a line that stays alive during the fit. `machines`, if
+    there are several, fit together; of them, this is the chief.
     """
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
     for note in job.dataset.notes:
@@ -71,8 +80,13 @@ def run(
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
         check_quantizable(network, job.export)
+        if machines is not None:
+            join(job, network, machines)
+            say(f"machines  {len(machines.place.workers)} fit together")
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
-        company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job))
+        company = Company(
+            checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job), machines=machines
+        )
         network, fitted = learn(job, network, company)
         say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
         if job.recipe.uses_keras:
@@ -80,6 +94,30 @@ def run(
         evaluation = evaluate(network, job.dataset)
         say(f"evaluate  {described(evaluation.metrics)}")
         return publish(Trained(job, network, fitted, evaluation, data), say)
+
+
+def fit_along(job: Job, machines: Machines, *, say: Say) -> None:
+    """Do this machine's share of the fit of a job that another machine, the chief, runs and publishes."""
+    network = dataclasses.replace(build(job), after_fit=None)
+    join(job, network, machines)
+    fitted = fit(network, job.dataset, job.fit, Company(machines=machines))
+    say(f"{machines.place}: {fitted.epochs} epochs done; worker 0 publishes")
+
+
+def join(job: Job, network: Network, machines: Machines) -> None:
+    """Make sure that the machines do the same, and that it can be done together.
+
+    Raises:
+        UnusableCluster: the recipe fits in its own way, or a process was given several devices.
+        OtherJob: another machine was given another job.
+    """
+    if network.learn is not None or network.fitted is None:
+        raise UnusableCluster(f"recipe {job.recipe.name!r} fits by itself, on one machine: unset {VARIABLE}")
+    if job.fit.devices > 1:
+        raise UnusableCluster(
+            f"devices={job.fit.devices}: of several machines each process has one device: start one process per GPU"
+        )
+    machines.check_same(digest(job))
 
 
 def build(job: Job) -> Network:

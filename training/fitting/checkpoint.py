@@ -67,6 +67,12 @@ class FitState:
         for name, value in figures.items():
             self.history.setdefault(name, []).append(float(value))
 
+    def facts(self) -> dict[str, Any]:
+        """Give all but the weights, as plain JSON."""
+        facts = dataclasses.asdict(dataclasses.replace(self, best_weights=[]))
+        del facts["best_weights"]
+        return facts
+
     @property
     def epochs(self) -> int:
         """How many epochs are done, over all stages."""
@@ -125,9 +131,7 @@ class Checkpoint:
 
     def save(self, state: FitState, model: Sequence[Array], optimizer: Sequence[Array]) -> None:
         """Replace what was saved; raises `OSError`, and then the one before is still there."""
-        facts = dataclasses.asdict(dataclasses.replace(state, best_weights=[]))
-        del facts["best_weights"]
-        arrays = {_STATE: np.array(json.dumps(facts))}
+        arrays = {_STATE: np.array(json.dumps(state.facts()))}
         for part, values in (("model", model), ("optimizer", optimizer), ("best", state.best_weights)):
             arrays |= {f"{part}/{index}": value for index, value in enumerate(values)}
         staging = self.path.with_suffix(".new")

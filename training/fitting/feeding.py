@@ -25,10 +25,14 @@ READY_BATCHES = 2
 
 @dataclass(frozen=True)
 class Feed:
-    """Rows as a network learns them. Of rows on disk only the batches that are worked on are in the memory."""
+    """Rows as a network learns them. Of rows on disk only the batches that are worked on are in the memory.
+
+    `share` is which machine of how many this is: of every batch it is given its rows alone, or one where it has none.
+    """
 
     network: Network
     rows: Rows
+    share: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,6 +61,8 @@ class Feed:
         """Turn batches of indices into batches of (inputs, targets)."""
         import tensorflow as tf
 
+        if self.share != (0, 1):
+            indices = indices.map(self._shared)
         inputs: Any = self.rows.inputs
         if isinstance(inputs, RowsOnDisk):
             return indices.map(self._from_disk()).prefetch(READY_BATCHES)
@@ -67,6 +73,12 @@ class Feed:
         arrays = tf.data.Dataset.from_tensors(self._learned).repeat()
         taken = tf.data.Dataset.zip((indices, arrays)).map(take, num_parallel_calls=tf.data.AUTOTUNE)
         return taken.prefetch(tf.data.AUTOTUNE)
+
+    def _shared(self, indices: Any) -> Any:
+        import tensorflow as tf
+
+        index, count = self.share
+        return indices[tf.minimum(index, tf.size(indices) - 1) :: count]
 
     @cached_property
     def _learned(self) -> tuple[Any, Any]:
@@ -97,6 +109,17 @@ class Feed:
 def steps_per_epoch(rows: int, batch_size: int) -> int:
     """Count the batches of an epoch; the last may be smaller."""
     return math.ceil(rows / batch_size)
+
+
+def batch_sizes(rows: int, batch_size: int) -> list[int]:
+    """Count the rows of each batch of an epoch."""
+    return [min(batch_size, rows - start) for start in range(0, rows, batch_size)]
+
+
+def rows_of_share(size: int, share: tuple[int, int]) -> int:
+    """Count the rows of a batch that are a machine's own; none where there are more machines than rows."""
+    index, count = share
+    return len(range(index, size, count))
 
 
 def balanced_weights(targets: Array) -> dict[int, float]:

@@ -23,6 +23,8 @@ from training.options import LOSSES, FitOptions, Task
 if TYPE_CHECKING:
     import keras
 
+    from training.fitting.machines import Machines
+
 METRICS: dict[Task, list[str]] = {
     "classification": ["accuracy"],
     "regression": ["mean_absolute_error"],
@@ -57,6 +59,8 @@ class Fit:
 class Company:
     """What goes along with a fit: where it saves its state, whom it tells how far it is, further Keras callbacks.
 
+    `machines` fit together, where there are several.
+
     `say` is told a line per epoch; or `show`, where it is given, the text of one line that stays alive.
     """
 
@@ -64,6 +68,7 @@ class Company:
     say: Say = quiet
     show: Say | None = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
+    machines: Machines | None = None
 
 
 def fit(network: Network, dataset: Dataset, options: FitOptions, company: Company | None = None) -> Fit:
@@ -139,6 +144,9 @@ class _Fitting:
         model.set_weights(self.state.best_weights)
 
     def _fit_epochs(self, model: keras.Model, stage: Stage) -> None:
+        if self.company.machines is not None:
+            self._fit_epochs_with(self.company.machines, model, stage)
+            return
         steps = steps_per_epoch(len(self.learned), self.options.batch_size)
         model.fit(
             self._batches(stage),
@@ -150,6 +158,26 @@ class _Fitting:
             class_weight=self._class_weights(),
             callbacks=self._callbacks(stage, steps),
             verbose=0,
+        )
+
+    def _fit_epochs_with(self, machines: Machines, model: keras.Model, stage: Stage) -> None:
+        from training.fitting.shared_fit import SharedFit
+
+        steps = steps_per_epoch(len(self.learned), self.options.batch_size)
+        shared = SharedFit(
+            model=model,
+            machines=machines,
+            metrics=METRICS[self.network.task],
+            class_weights=self._class_weights(),
+            batch_size=self.options.batch_size,
+        )
+        shared.run(
+            self._batches(stage),
+            self.learned,
+            self.checked,
+            initial=self.state.epoch,
+            epochs=stage.epochs,
+            callbacks=self._callbacks(stage, steps),
         )
 
     def _class_weights(self) -> dict[int, float] | None:
@@ -188,11 +216,23 @@ def _fit_by_keras(network: Network, kept: Rows, held: Rows, options: FitOptions,
     state = saved.state if saved else FitState()
     if saved:
         company.say(f"resume    after epoch {state.epochs}, from {company.checkpoint}")
+    share = (0, 1)
+    if company.machines is not None:
+        share = company.machines.place.share
+        state = _state_from_chief(company.machines, state, network)
     began = time.monotonic() - state.seconds
-    _Fitting(network, options, company, Feed(network, kept), Feed(network, held), state).run(saved)
+    learned, checked = (Feed(network, rows, share) for rows in (kept, held))
+    _Fitting(network, options, company, learned, checked, state).run(saved)
     names = [stage.name for stage in stages_of(network, options)][1:]
     further = dict(zip(names, state.before, strict=True))
     return Fit(history=state.history, seconds=time.monotonic() - began, further_stages=further)
+
+
+def _state_from_chief(machines: Machines, state: FitState, network: Network) -> FitState:
+    from training.fitting.shared_fit import state_from_chief
+
+    assert network.fitted is not None
+    return state_from_chief(machines, state, network.fitted)
 
 
 def _restore(model: keras.Model, saved: Saved) -> None:
