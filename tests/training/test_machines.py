@@ -19,7 +19,7 @@ from onnx import numpy_helper
 
 from model_store import Store, StoredVersion
 from training import pipeline
-from training.errors import MachineLost, UnusableCluster
+from training.errors import MachineLost, OtherJob, UnusableCluster
 from training.fitting.feeding import batch_sizes, rows_of_share
 from training.fitting.machines import Machines, Place, meeting, read_place
 from training.job import prepare
@@ -157,11 +157,11 @@ class Processes:
         self._folder = folder
         self._phases: list[list[dict[str, Any]]] = []
 
-    def alone(self, name: str, *settings: str) -> None:
+    def alone(self, name: str) -> None:
         """Add a process without TF_CONFIG."""
-        self._phases.append([self._process(name, name, settings, None)])
+        self._phases.append([self._process(name, name)])
 
-    def together(self, name: str, *, killed_at: str = "", store: str = "", settings: Sequence[str] = ()) -> None:
+    def together(self, name: str, *, killed_at: str = "", store: str = "") -> None:
         """Add two machines in a phase of their own, each with a store; the chief may be killed when it says a line."""
         addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
         self._phases.append(
@@ -169,7 +169,6 @@ class Processes:
                 self._process(
                     f"{name}-{index}",
                     f"{store or name}-{index}",
-                    [setting.format(index=index) for setting in settings],
                     config({"worker": addresses}, {"type": "worker", "index": index}),
                     "" if index else killed_at,
                 )
@@ -178,16 +177,11 @@ class Processes:
         )
 
     def _process(
-        self,
-        name: str,
-        store: str,
-        settings: Sequence[str],
-        environment: Mapping[str, str] | None,
-        killed_at: str = "",
+        self, name: str, store: str, environment: Mapping[str, str] | None = None, killed_at: str = ""
     ) -> dict[str, Any]:
         return {
             "output": str(self._folder / name),
-            "arguments": [*COMMAND, *settings, "--store", str(self._folder / store)],
+            "arguments": [*COMMAND, "--store", str(self._folder / store)],
             "environment": dict(environment or {}),
             "killed_at": killed_at,
             "store": str(self._folder / store),
@@ -221,10 +215,8 @@ def free_ports(count: int) -> list[int]:
 def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ended]:
     processes = Processes(tmp_path_factory.mktemp("machines"))
     processes.alone("one")
-    processes.together("two")
     processes.together("killed", killed_at="epoch 2/3")
-    processes.together("resumed", store="killed")
-    processes.together("different", settings=["--set=seed={index}"])
+    processes.together("again", store="killed")
     return processes.run()
 
 
@@ -242,43 +234,51 @@ def weights(stored: StoredVersion) -> list[np.ndarray]:
     return [numpy_helper.to_array(entry) for entry in onnx.load(stored.onnx_path).graph.initializer]
 
 
-def assert_equal_fits(one: StoredVersion, other: StoredVersion) -> None:
-    assert history(other).keys() == history(one).keys()
+@pytest.mark.tensorflow
+def test_a_machine_that_dies_ends_the_others_in_one_line(ended: dict[str, Ended]) -> None:
+    dead, left = ended["killed-0"], ended["killed-1"]
+
+    assert dead.code == -signal.SIGKILL
+    assert left.code == 1
+    assert left.stderr.startswith("Error: worker 1 of 2: worker 0 (127.0.0.1:")
+    assert left.stderr.endswith(") ended or fell silent; nothing was published: start all again\n")
+    assert left.stderr.count("\n") == 1
+
+
+@pytest.mark.tensorflow
+def test_two_machines_even_started_again_fit_as_one_does(ended: dict[str, Ended]) -> None:
+    one, two = published(ended["one"]), published(ended["again-0"])
+
+    assert "resume    after epoch 2" in ended["again-0"].stdout
+    assert history(two).keys() == history(one).keys()
     for name, figures in history(one).items():
-        assert history(other)[name] == pytest.approx(figures, rel=1e-4), name
-    for ours, theirs in zip(weights(other), weights(one), strict=True):
+        assert history(two)[name] == pytest.approx(figures, rel=1e-4), name
+    for ours, theirs in zip(weights(two), weights(one), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.tensorflow
-def test_two_machines_fit_as_one_does_and_the_chief_publishes(ended: dict[str, Ended]) -> None:
-    assert_equal_fits(published(ended["one"]), published(ended["two-0"]))
+def test_the_chief_alone_writes(ended: dict[str, Ended]) -> None:
+    other = ended["again-1"]
 
-    helper = ended["two-1"]
-    assert helper.code == 0
-    assert helper.stdout == "worker 1 of 2: 3 epochs done; worker 0 publishes\n"
-    assert helper.stderr == ""
-    assert not helper.store.exists()
-
-
-@pytest.mark.tensorflow
-def test_a_machine_that_dies_ends_the_others_in_one_line_and_the_job_goes_on(ended: dict[str, Ended]) -> None:
-    assert ended["killed-0"].code == -signal.SIGKILL
-    assert ended["killed-1"].code == 1
-    assert ended["killed-1"].stderr.startswith("Error: worker 1 of 2: worker 0 (127.0.0.1:")
-    assert ended["killed-1"].stderr.endswith("ended or fell silent; nothing was published: start all again\n")
-    assert ended["killed-1"].stderr.count("\n") == 1
-
-    assert "resume    after epoch 2" in ended["resumed-0"].stdout
-    assert_equal_fits(published(ended["one"]), published(ended["resumed-0"]))
+    assert other.code == 0
+    assert other.stdout == "worker 1 of 2: 3 epochs done; worker 0 publishes\n"
+    assert other.stderr == ""
+    assert not other.store.exists()
 
 
-@pytest.mark.tensorflow
-def test_machines_that_were_given_different_jobs_refuse_them(ended: dict[str, Ended]) -> None:
-    for name in ("different-0", "different-1"):
-        assert ended[name].code == 2
-        assert ended[name].stderr.startswith("Error: worker 1: another job than worker 0's")
-        assert ended[name].stderr.count("\n") == 1
+def test_machines_that_were_given_different_jobs_refuse_them() -> None:
+    class BesideAnother(Machines):
+        def sums(self, tensors: Sequence[Any]) -> list[Any]:
+            others = np.zeros_like(tensors[0])
+            others[0] = 171
+            return [tensors[0] + others]
+
+    machines = BesideAnother(Place(("a:1", "b:2"), 1), None)
+
+    machines.check_same("abab")
+    with pytest.raises(OtherJob, match="worker 1: another job than worker 0's: give all the same command"):
+        machines.check_same("abac")
 
 
 def test_a_machine_that_never_comes_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
