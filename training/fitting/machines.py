@@ -194,7 +194,7 @@ def meeting(place: Place) -> Iterator[Machines]:
     # TensorFlow waits for an hour, and no other thread of Python runs meanwhile: a peer may have gone just now.
     faulthandler.dump_traceback_later(START_WITHIN_S, exit=True, file=sys.__stderr__ or 2)
     try:
-        machines = Machines(place, _strategy())
+        machines = Machines(place, _strategy(place))
         machines.sums([np.zeros(1, np.float32)])
         faulthandler.cancel_dump_traceback_later()
         yield machines
@@ -236,7 +236,7 @@ def _described(place: Place, indices: Sequence[int]) -> str:
     return ", ".join(f"worker {index} ({place.workers[index]})" for index in indices) or "another worker"
 
 
-def _strategy() -> Any:
+def _strategy(place: Place) -> Any:
     """Make the strategy for one device of this process: further GPUs belong to further processes."""
     import tensorflow as tf
 
@@ -244,4 +244,7 @@ def _strategy() -> Any:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
     options = tf.distribute.experimental.CommunicationOptions(timeout_seconds=SILENT_FOR_S)
-    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
+    cluster = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": place.workers}), task_type="worker", task_id=place.index, rpc_layer="grpc"
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(cluster, options)
