@@ -19,6 +19,8 @@ from service.http_call import Refused, post, url_option
 
 # Pictures that are sent together: enough to fill a batch, few enough to be held in memory.
 FILES_TOGETHER = 32
+# Of a longer row of numbers so many are shown.
+SHOWN_NUMBERS = 6
 # Not in every system's table.
 mimetypes.add_type("image/webp", ".webp")
 mimetypes.add_type("text/csv", ".csv")
@@ -183,5 +185,8 @@ def _box(value: object) -> str:
 
 
 def _shortened(value: object) -> str:
+    match value:
+        case [*numbers] if len(numbers) > SHOWN_NUMBERS and all(isinstance(number, int | float) for number in numbers):
+            return f"[{json.dumps(numbers[:SHOWN_NUMBERS])[1:-1]}, … {len(numbers)} in all]"
     text = json.dumps(value)
     return text if len(text) <= 200 else f"{text[:200]}… (--json shows all)"

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Literal, TypeVar
 
 from model_store import Store, StoredVersion, StoreError
-from model_store.manifest import REPORT_FILE
+from model_store.manifest import REPORT_FILE, Manifest
 from model_store.serving import Selection, VersionPolicy
 from service import live_model
 from service.errors import ControlRefused, ModelRefused, NoReport, NotReady, UnknownLabel, UnknownModel, UnknownVersion
@@ -123,15 +124,31 @@ class Repository:
         """Read the page about a version that serves; HTML. Blocks for as long as the disk does.
 
         Raises:
-            NoReport: none was published with it. Also what `get` raises.
+            NoReport: none was published with it or its group. Also what `get` raises.
         """
         live = self.get(name, version)
-        if not live.has_report:
+        page = self.report_of(live)
+        if page is None:
             raise NoReport(live.name, live.version)
         try:
-            return self._store.root.joinpath(live.name, str(live.version), REPORT_FILE).read_bytes()
+            return page.read_bytes()
         except OSError:
             raise NoReport(live.name, live.version) from None
+
+    def report_of(self, live: LiveModel) -> Path | None:
+        """Find the page about a version: its own, or else that of its group's main model. May read the disk."""
+        if live.has_report:
+            return self._store.stored(live.name, live.version).path / REPORT_FILE
+        if not (isinstance(live.description, Manifest) and live.description.group):
+            return None
+        main = self._store.stored(live.group[0], live.version)
+        try:
+            published = main.manifest
+        except StoreError:
+            return None
+        # A version that was deleted may have been published anew, alone.
+        is_of_the_group = published.group == live.description.group
+        return main.path / REPORT_FILE if is_of_the_group and REPORT_FILE in published.files else None
 
     def _raise_if_not_ready(self, name: str, version: str | None, *, but_for: Served | None) -> None:
         if but_for is not None and version is None:

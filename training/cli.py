@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from typing import Any
 
 import click
 
-from model_store import StoredVersion
 from training import cli_parts
 from training.cli_parts import Misused
 from training.datasets import DESCRIPTIONS
@@ -20,15 +18,6 @@ from training.job import train as run_job
 from training.options import ExportOptions, FileOptions, FitOptions
 from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
-
-# What the client sends for each kind of input, in the words of `ovenbird predict`.
-QUESTIONS = {
-    "image": "picture.png",
-    "features": "rows.csv",
-    "column": "rows.csv",
-    "text": "texts.txt",
-    "vector": "rows.csv",
-}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -97,7 +86,7 @@ def train(
             recipe, data, **asked, fresh=fresh, tensorboard=tensorboard, say=click.echo, show=_live_line()
         )
     if published:
-        click.echo("\n" + _outcome(published, Path(store_location)))
+        click.echo("\n" + cli_parts.outcome(published, Path(store_location)))
 
 
 def _live_line() -> Callable[[str], None] | None:
@@ -105,22 +94,6 @@ def _live_line() -> Callable[[str], None] | None:
     if not sys.stdout.isatty():
         return None
     return lambda text: click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False)
-
-
-def _outcome(published: list[StoredVersion], store: Path) -> str:
-    """Say where the models are, how good they are, and how to go on."""
-    main = published[0]
-    manifest = main.manifest
-    worst = max(max(stored.manifest.parity.max_abs_difference.values()) for stored in published)
-    metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
-    facts = {
-        "published": ", ".join(str(stored.path) for stored in published),
-        "held-out": f"{metrics} ({manifest.dataset.sizes['test']} rows)",
-        "parity": f"within {worst:.2g} of Keras at batches of {', '.join(map(str, manifest.parity.batch_sizes))}",
-        "serve it": f"ovenbird serve --store {shlex.quote(str(store))}",
-        "ask it": f"ovenbird predict {main.model} {QUESTIONS[manifest.inputs[0].kind]}",
-    }
-    return "\n".join(f"{name:10} {fact}" for name, fact in facts.items())
 
 
 def _listing() -> str:

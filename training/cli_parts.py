@@ -1,17 +1,28 @@
-"""What the commands that train share: options, NAME=VALUE pairs, and errors in one line. Imports no TensorFlow."""
+"""What the commands that train share: options, NAME=VALUE pairs, errors in one line, the outcome. No TensorFlow."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from model_store import InvalidName, StoreError
+from model_store import InvalidName, StoredVersion, StoreError
 from training.errors import Interrupted, TrainingError, WrongUse
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+# What the client sends for each kind of input, in the words of `ovenbird predict`.
+QUESTIONS = {
+    "image": "picture.png",
+    "features": "rows.csv",
+    "column": "rows.csv",
+    "text": "texts.txt",
+    "vector": "rows.csv",
+}
 
 data_option = click.option(
     "--data", metavar="DATASET|PATH", help="A data set by name, or a file or folder of yours.  [default: the recipe's]"
@@ -92,3 +103,21 @@ def pairs(option: str, settings: Iterable[str]) -> dict[str, str]:
 def parameters(settings: Iterable[str], quantize: str | None) -> dict[str, str]:
     """Read what `--set` and `--quantize` ask for."""
     return pairs("--set", settings) | ({"quantize": quantize} if quantize else {})
+
+
+def outcome(published: Sequence[StoredVersion], store: Path) -> str:
+    """Say where the models are, how good they are, and how to go on."""
+    main, *others = published
+    manifest = main.manifest
+    worst = max(max(stored.manifest.parity.max_abs_difference.values()) for stored in published)
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
+    facts = {
+        "published": ", ".join(str(stored.path) for stored in published),
+        "held-out": f"{metrics} ({manifest.dataset.sizes['test']} rows)",
+        "parity": f"within {worst:.2g} of Keras at batches of {', '.join(map(str, manifest.parity.batch_sizes))}",
+        "serve it": f"ovenbird serve --store {shlex.quote(str(store))}",
+        "ask it": f"ovenbird predict {main.model} {QUESTIONS[manifest.inputs[0].kind]}",
+    }
+    if others:
+        facts["also"] = ", ".join(stored.model for stored in others)
+    return "\n".join(f"{name:10} {fact}" for name, fact in facts.items())

@@ -102,6 +102,15 @@ def commands(model: Served, root: str, path: str) -> list[Command]:
     return found
 
 
+def short_command(model: Served, root: str, path: str) -> Command | None:
+    """Write the simplest line that asks a model, as `commands` does, but with a picture of the reader's own."""
+    spec = only_input(model)
+    if spec is not None and spec.kind == "image":
+        words = ["curl", "--data-binary", "@picture.png", f"{root}v2/models/{path}/predict"]
+        return Command("A picture", shlex.join(words))
+    return next(iter(commands(model, root, path)), None)
+
+
 def _by_hand(model: Served, address: str) -> Command | None:
     if columns := table_of(model):
         arguments = ["-H", "Content-Type: text/csv", "--data-binary", csv_table(columns)]

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, render_template, request
 
 from model_store import Manifest
 from service.live_model import LiveModel
-from service.openapi.examples import commands
+from service.openapi.examples import short_command
 from service.openapi.served import table_of
 from service.web.parts import parts
 from service.web.problems import JSON
@@ -44,7 +44,8 @@ def overview() -> Response:
             "served": served,
             "facts": _facts(served.model),
             "table": table_of(served.model),
-            "commands": commands(served.model, request.url_root, served.path)[:1],
+            "has_report": parts().repository.report_of(served.model) is not None,
+            "command": short_command(served.model, request.url_root, served.path),
         }
         for served in served_versions(parts().repository, index)
     ]
@@ -56,7 +57,7 @@ def overview() -> Response:
 @blueprint.get("/v2/models/<name>/report")
 @blueprint.get("/v2/models/<name>/versions/<version>/report")
 def report(name: str, version: str | None = None) -> Response:
-    """Show the page that was published with a version.
+    """Show the page that was published with a version, or with the main model of its group.
 
     Whoever may write to the store wrote it, so it may run and fetch nothing, and has no origin.
     """

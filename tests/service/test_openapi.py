@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema_rs import Draft202012Validator, meta
+from PIL import Image
 from service_process import RunningService
 from system_parts import require_program
 
@@ -112,13 +113,16 @@ def test_every_example_is_answered_and_fits_its_own_schema(client: httpx.Client,
 
 
 @pytest.mark.parametrize(("path", "at_least"), [("/docs", 30), ("/", 10)])
-def test_every_line_that_a_page_prints_works_as_it_is_printed(client: httpx.Client, path: str, at_least: int) -> None:
+def test_every_line_that_a_page_prints_works_beside_a_picture(
+    client: httpx.Client, tmp_path: Path, path: str, at_least: int
+) -> None:
     require_program("curl")
+    Image.new("L", (6, 4), 255).save(tmp_path / "picture.png")
     page = client.get(path, headers={"Accept": "text/html"}).text
     lines = [html.unescape(line) for line in re.findall(r"<pre[^>]*>((?:curl|echo) .*?)</pre>", page, re.DOTALL)]
 
     for line in lines:
-        shown = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        shown = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=True)
         assert json.loads(shown.stdout).keys() & {"predictions", "outputs"}, (line, shown.stdout)
 
     assert len(lines) > at_least

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 from PIL import Image
-from service_process import OVENBIRD, RunningService
+from service_process import OVENBIRD, RunningService, running
 
 
 @pytest.fixture
@@ -93,3 +94,15 @@ def test_a_text_may_be_called_as_its_language_is(service: RunningService, tmp_pa
     (tmp_path / name).write_text("ONE")
 
     assert predict(service, "lower", str(tmp_path / name)).stdout.decode() == f'{tmp_path / name}: lower "one"\n'
+
+
+def test_of_a_long_row_of_numbers_the_first_are_shown(tmp_path: Path) -> None:
+    tiny_models.put(tmp_path / "store", "wide", tiny_models.affine(width=20))
+    row = ",".join(["1"] * 20).encode()
+
+    with running(tmp_path / "store") as service:
+        shown = predict(service, "wide", "-", stdin=row)
+        whole = predict(service, "wide", "-", "--json", stdin=row)
+
+    assert shown.stdout.decode() == "standard input: y [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, … 20 in all]\n"
+    assert json.loads(whole.stdout)["predictions"] == [{"y": [2.0] * 20}]

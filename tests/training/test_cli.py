@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_models
 
-from model_store import STARTER_MODELS
+from model_store import STARTER_MODELS, Store
+from training.cli_parts import outcome
 from training.datasets import DESCRIPTIONS
 from training.recipes import RECIPES
 
@@ -163,3 +165,15 @@ def test_missing_packages_are_told_in_one_line_with_their_extras(
 
     assert finished.returncode == 1
     assert finished.stderr == f"Error: not installed: {message}\n"
+
+
+def test_the_outcome_names_the_other_models_of_a_group(tmp_path: Path) -> None:
+    sizes = {"name": "x", "sha256": "0" * 64, "license": "none", "sizes": {"train": 2, "test": 1}}
+    names = ("whole", "whole-encoder", "whole-decoder")
+    drafts = [tiny_models.draft(tmp_path / name, name, tiny_models.affine(), dataset=sizes) for name in names]
+    store = Store(tmp_path / "store")
+
+    alone, together = (outcome(store.publish(*some), store.root).splitlines() for some in (drafts[:1], drafts))
+
+    assert alone[-1] == "ask it     ovenbird predict whole rows.csv"
+    assert together[-1] == "also       whole-encoder, whole-decoder"

@@ -175,6 +175,17 @@ def test_a_chart_takes_the_colours_of_the_page_and_ids_of_its_own() -> None:
     assert drawn[0] == figures.svg(figures.curve(curve, title="t", across="a", up="b"), "one")
 
 
+def test_notes_and_warnings_stand_one_by_one_in_lists() -> None:
+    noticed = Exhibit(name="noticed", title="Noticed in the data", notes=("first", HOSTILE))
+
+    page = render(page_of(exhibits=(noticed,), facts={**page_of().facts, "data": {"warnings": ["third", "fourth"]}}))
+
+    assert_whole_in_itself(page)
+    lists = re.findall(r'<ul class="said">(.*?)</ul>', page)
+    assert [re.findall("<li>(.*?)</li>", found)[0] for found in lists] == ["first", "third"]
+    assert [found.count("<li>") for found in lists] == [2, 2]
+
+
 # What a job publishes
 
 

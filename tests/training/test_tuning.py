@@ -76,6 +76,12 @@ def test_every_trial_is_told_kept_and_shown(searched: tuple[Path, Result]) -> No
     assert Store(folder / "store").verify(stored) == []
 
 
+def test_it_ends_as_training_does(searched: tuple[Path, Result]) -> None:
+    told = [line[:10].rstrip() for line in searched[1].output.splitlines()[-5:]]
+
+    assert told == ["published", "held-out", "parity", "serve it", "ask it"]
+
+
 def test_an_interrupted_search_goes_on_and_ends_as_if_it_had_not_been(
     searched: tuple[Path, Result], run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

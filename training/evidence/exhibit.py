@@ -25,7 +25,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """One part of a report: a title, words, and a figure or a table (its first row is the header).
+    """One part of a report: a title, words, notes as a list, and a figure or a table (its first row is the header).
 
     `name` is the figure's file name without its ending.
     """
@@ -33,5 +33,6 @@ class Exhibit:
     name: str
     title: str
     text: str = ""
+    notes: tuple[str, ...] = ()
     figure: Figure | None = None
     table: tuple[tuple[str, ...], ...] = ()

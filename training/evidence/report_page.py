@@ -277,7 +277,7 @@ def _data_uri(pixels: npt.NDArray[np.uint8]) -> str:
 
 def _exhibit(one: Exhibit) -> dict[str, Any]:
     svg = _svg(one.figure, f"exhibit-{one.name}", one.title, themed=False) if one.figure is not None else ""
-    return {"title": one.title, "text": one.text, "svg": svg, "table": one.table}
+    return {"title": one.title, "text": one.text, "notes": one.notes, "svg": svg, "table": one.table}
 
 
 def _written(value: Any) -> str:

@@ -192,7 +192,7 @@ def _exhibits(main: Graph) -> Callable[[Dataset, Evaluation], list[Exhibit]]:
                 *((one.column, f"{one.mean:.4g}", f"{one.deviation:.2g}") for one in found),
             ),
         )
-        noticed = Exhibit(name="noticed", title="Noticed in the data", text="\n".join(dataset.notes))
+        noticed = Exhibit(name="noticed", title="Noticed in the data", notes=tuple(dataset.notes))
         return [importance, noticed] if dataset.notes else [importance]
 
     return exhibits

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import shlex
 from pathlib import Path
 
 import click
@@ -76,8 +75,7 @@ def tune(
         job = prepare(recipe, data, store=store_location, name=name, parameters=fixed)
         space = _space(recipe, job, cli_parts.pairs("--search", searched), fixed=fixed)
         published = _tune_and_publish(job, space, trials, journal or default_journal(job))
-    click.echo(f"\nserve it   ovenbird serve --store {shlex.quote(store_location)}")
-    click.echo(f"see it     ovenbird store show {published[0].model} --store {shlex.quote(store_location)}")
+    click.echo("\n" + cli_parts.outcome(published, Path(store_location)))
 
 
 def default_journal(job: Job) -> Path:

@@ -87,5 +87,5 @@ def _figure(trials: Sequence[Trial]) -> Figure:
     axes.set(xlabel="trial", ylabel="val_loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="upper right", frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return figure
