@@ -300,7 +300,7 @@ def test_a_table_is_refused_with_column_and_line(tmp_path: Path, content: str, c
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00binary")
 
-    with pytest.raises(UnusableData, match="not a CSV file in UTF-8"):
+    with pytest.raises(UnusableData, match=r"not a CSV file in UTF-8.*save it as UTF-8 \(it may be Latin-1"):
         load(tmp_path / "t.csv")
 
 
