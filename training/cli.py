@@ -112,11 +112,12 @@ def _outcome(published: list[StoredVersion], store: Path) -> str:
     main = published[0]
     manifest = main.manifest
     worst = max(max(stored.manifest.parity.max_abs_difference.values()) for stored in published)
+    parity, computed_by = manifest.parity, RECIPES[manifest.recipe].computed_by
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
     facts = {
         "published": ", ".join(str(stored.path) for stored in published),
         "held-out": f"{metrics} ({manifest.dataset.sizes['test']} rows)",
-        "parity": f"within {worst:.2g} of Keras at batches of {', '.join(map(str, manifest.parity.batch_sizes))}",
+        "parity": f"within {worst:.2g} of {computed_by} at batches of {', '.join(map(str, parity.batch_sizes))}",
         "serve it": f"ovenbird serve --store {shlex.quote(str(store))}",
         "ask it": f"ovenbird predict {main.model} {QUESTIONS[manifest.inputs[0].kind]}",
     }
