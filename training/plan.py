@@ -62,7 +62,7 @@ def facts(job: Job, network: Network) -> dict[str, str]:
         f"of {job.fit.batch_size} rows, in {job.fit.precision}",
         "optimizer": _optimizer(job.fit),
         "schedule": _schedule(job.fit),
-        "loss": _loss(network, job.fit),
+        "loss": loss_told(network, job.fit),
         "stop": f"{job.fit.patience} epochs after the best {job.fit.monitor}",
     }
     return {
@@ -89,7 +89,8 @@ def _schedule(options: FitOptions) -> str:
     return options.schedule + warmup
 
 
-def _loss(network: Network, options: FitOptions) -> str:
+def loss_told(network: Network, options: FitOptions) -> str:
+    """Name the loss that is made small, where it has a name."""
     if network.loss is not None or not LOSSES[network.task]:
         return _name_of(network.loss)
     return loss_for(network.task, options.loss)

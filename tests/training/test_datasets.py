@@ -277,7 +277,7 @@ GOOD = "x,y,target\n" + "".join(f"{index},{index},{index % 2}\n" for index in ra
         pytest.param(GOOD + "nan,1,0\n", "column 'x', line 22: nan is not finite", id="nan"),
         pytest.param(GOOD + "1,-inf,0\n", "column 'y', line 22: -inf is not finite", id="infinite"),
         pytest.param(GOOD + "1,1e39,0\n", "column 'y', line 22: 1e39 is not finite", id="beyond-float32"),
-        pytest.param(GOOD + ",1,0\n", "column 'x', line 22: empty", id="empty-cell"),
+        pytest.param(GOOD + ",1,0\n", "column 'x', line 22: empty; the recipe tabular takes gaps", id="empty-cell"),
         pytest.param(GOOD + "1,1,\n", "column 'target', line 22: empty", id="empty-target"),
         pytest.param(
             GOOD + "Paris,1,0\n", "column 'x', line 22: 'Paris' is text, but a table's columns are numbers", id="text"
