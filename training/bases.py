@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from model_store import Store, StoreError
+from model_store.manifest import MANIFEST_FILE
 from training.errors import InvalidParameter, WeightsAbsent
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def application(name: str, *, weights: str, size: int) -> Base:
     chosen, shape = APPLICATIONS[name], (size, size, 3)
     builder = getattr(keras.applications, chosen.function)
     try:
-        model = builder(include_top=False, weights=None, input_shape=shape, **chosen.options)
+        model = _built(builder, weights=None, input_shape=shape, **chosen.options)
     except ValueError as error:
         raise InvalidParameter("size", size, expected=f"what {name} takes ({_one_line(error)})") from None
     if weights == "imagenet":
@@ -103,7 +104,7 @@ def of_cnn(path: Path) -> Base:
     import keras
     from keras import layers
 
-    file = _kept_file(path)
+    file = kept_file(path)
     try:
         model = keras.models.load_model(file, compile=False)
     except (ValueError, OSError, TypeError) as error:
@@ -127,13 +128,20 @@ def thaw(model: keras.Model, count: int) -> None:
         layer.trainable = is_last and not isinstance(layer, layers.BatchNormalization)
 
 
+def _built(builder: Any, **options: Any) -> Any:
+    """Build without the answer. Keras warns of sizes that it has no weights of; those of 224 pixels serve as well."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return builder(include_top=False, **options)
+
+
 def _with_imagenet(builder: Any, shape: tuple[int, int, int], chosen: Application) -> Any:
     try:
-        return builder(include_top=False, weights="imagenet", input_shape=shape, **chosen.options)
+        return _built(builder, weights="imagenet", input_shape=shape, **chosen.options)
     except Exception as error:  # Keras raises a bare Exception when a download fails
         raise WeightsAbsent(
             f"the weights of {chosen.function} are not in Keras's cache and could not be downloaded "
-            f"({_one_line(error)}): name a file with --set weights=PATH, or use --set weights=none"
+            f"({' '.join(str(error).split())}): name a file with --set weights=PATH, or use --set weights=none"
         ) from None
 
 
@@ -167,17 +175,25 @@ def _scaling(kind: str) -> Any:
     return lambda pixels: pixels
 
 
-def _kept_file(path: Path) -> Path:
-    """Find the Keras file of a path, a version, or a model's newest version."""
+def kept_file(path: Path) -> Path:
+    """Find the Keras file of a path, a version, or a model's newest version.
+
+    Raises:
+        InvalidParameter: there is none.
+    """
     if path.is_file():
         return path
+    folder = path
     if path.is_dir() and not (path / KERAS_FILE).is_file():
         with contextlib.suppress(StoreError):
-            path = Store(path.parent).resolve(path.name).path
-    if not (path / KERAS_FILE).is_file():
-        expected = f"one of {', '.join(APPLICATIONS)}, or the path of a model that cnn trained with keep_keras=true"
-        raise InvalidParameter("base", path, expected=expected)
-    return path / KERAS_FILE
+            folder = Store(path.parent).resolve(path.name).path
+    if (folder / KERAS_FILE).is_file():
+        return folder / KERAS_FILE
+    if (folder / MANIFEST_FILE).is_file():
+        kept = f"a version with {KERAS_FILE}, which {folder} lacks: train it with cnn and --set keep_keras=true"
+        raise InvalidParameter("base", path, expected=kept)
+    expected = f"one of {', '.join(APPLICATIONS)}, or the path of a model that cnn trained with keep_keras=true"
+    raise InvalidParameter("base", path, expected=expected)
 
 
 def _one_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ import click
 
 from model_store import InvalidName, StoredVersion, StoreError
 from training.errors import Interrupted, TrainingError, WrongUse
+from training.recipes import RECIPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -109,12 +110,13 @@ def outcome(published: Sequence[StoredVersion], store: Path) -> str:
     """Say where the models are, how good they are, and how to go on."""
     main, *others = published
     manifest = main.manifest
+    parity, computed_by = manifest.parity, RECIPES[manifest.recipe].computed_by
     worst = max(max(stored.manifest.parity.max_abs_difference.values()) for stored in published)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
     facts = {
         "published": ", ".join(str(stored.path) for stored in published),
         "held-out": f"{metrics} ({manifest.dataset.sizes['test']} rows)",
-        "parity": f"within {worst:.2g} of Keras at batches of {', '.join(map(str, manifest.parity.batch_sizes))}",
+        "parity": f"within {worst:.2g} of {computed_by} at batches of {', '.join(map(str, parity.batch_sizes))}",
         "serve it": f"ovenbird serve --store {shlex.quote(str(store))}",
         "ask it": f"ovenbird predict {main.model} {QUESTIONS[manifest.inputs[0].kind]}",
     }

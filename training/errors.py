@@ -5,6 +5,7 @@ TrainingError
 │   ├── UnknownRecipe       no recipe has this name
 │   ├── UnknownDataset      no data set has this name, and no file lies there
 │   ├── UnknownParameter    neither the recipe nor the fit nor the data has such a parameter
+│   ├── ForeignParameter    other recipes have such a parameter, this one has not
 │   ├── InvalidParameter    a value that does not parse or is out of range
 │   ├── UnusableData        the user's file is missing, lacks a column, holds NaN, one class, too few rows
 │   ├── UnfitDataset        the data set is not what the recipe learns from
@@ -73,6 +74,16 @@ class UnknownParameter(_UnknownName):
     """Neither the recipe nor the fit nor the data has such a parameter."""
 
     what = "parameter"
+
+
+class ForeignParameter(WrongUse):
+    """A parameter that other recipes have, and this one has not."""
+
+    def __init__(self, name: str, *, recipe: str, known: Iterable[str], owners: Iterable[str]) -> None:
+        super().__init__(
+            f"unknown parameter {name!r}: a parameter of {', '.join(owners)}; {recipe} has {', '.join(known)}, "
+            "and those that every recipe has (ovenbird train --list)"
+        )
 
 
 class InvalidParameter(WrongUse):

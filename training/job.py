@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
-from training.errors import MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.errors import ForeignParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
 from training.fitting.machines import meeting, read_place
@@ -152,6 +152,7 @@ def prepare(
     """Check everything that was asked for, and load the data set; what `train` raises before it trains."""
     chosen = find_recipe(recipe)
     source = str(data) if data is not None else chosen.default_dataset
+    check_names(chosen, parameters)
     own, fit, file, export = read_parameters(parameters, chosen.parameters, chosen.fit, FileOptions(), ExportOptions())
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
@@ -195,6 +196,16 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownRecipe(name, known=RECIPES)
     return RECIPES[name]
+
+
+def check_names(recipe: Recipe, given: Iterable[str]) -> None:
+    """Refuse parameters that only other recipes have; raises `ForeignParameter`, which names them."""
+    known = recipe.parameters.as_json()
+    shared = {**FitOptions().as_json(), **FileOptions().as_json(), **ExportOptions().as_json()}
+    for name in given:
+        owners = [other.name for other in RECIPES.values() if name in other.parameters.as_json()]
+        if owners and name not in known and name not in shared:
+            raise ForeignParameter(name, recipe=recipe.name, known=known, owners=owners)
 
 
 def default_name(source: str, recipe: str) -> str:

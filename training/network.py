@@ -96,7 +96,8 @@ class Network:
 
     `fitted` learns `targets(rows)` from `encode(rows.inputs)`; the first of `graphs` is the one that is evaluated.
     `loss` stands instead of the option of that name, `stages` instead of one stage by the options. What Keras does
-    not fit, `learn` does: it is given the rows to learn from, those held back and the options. `after_fit` is given
+    not fit, `learn` does: it is given the rows to learn from, those held back and the options, and gives
+    an empty history where there is nothing to fit. `after_fit` is given
     the same rows when the weights are found: for thresholds and for models on top of this one. `evaluate` measures
     the test rows where the task's own figures do not fit or suffice; `exhibits` are shown in the report besides.
     `further_stages` follow what the options say. `write_beside` puts more files into the main graph's version.

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
 from training.commit import current_commit
+from training.datasets import Dataset
 from training.draft import dataset_facts, draft, libraries, write_golden
 from training.errors import UnusableCluster
 from training.evidence.data_report import DataReport, data_report
-from training.evidence.evaluate import evaluate
+from training.evidence.evaluate import evaluate, no_better_than_guessing
 from training.evidence.exhibit import Evaluation
 from training.evidence.report import write_page, write_report
 from training.evidence.report_page import FileFacts
@@ -72,11 +73,7 @@ def run(
     there are several, fit together; of them, this is the chief.
     """
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
-    for note in job.dataset.notes:
-        say(f"noticed   {note}")
-    data = data_report(job.dataset)
-    for warning in data[0]["warnings"]:
-        say(f"warning   {warning}")
+    data = look_over(job.dataset, say)
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
         check_quantizable(network, job.export)
@@ -88,12 +85,24 @@ def run(
             checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job), machines=machines
         )
         network, fitted = learn(job, network, company)
-        say(f"fit       {fitted.epochs} epochs in {fitted.seconds:.0f} s")
+        say(f"fit       {how_fitted(fitted)}")
         if job.recipe.uses_keras:
             compute_in_full_float32()
         evaluation = evaluate(network, job.dataset)
         say(f"evaluate  {described(evaluation.metrics)}")
+        for complaint in no_better_than_guessing(network.task, evaluation.metrics, job.dataset):
+            say(f"warning   {complaint}")
         return publish(Trained(job, network, fitted, evaluation, data), say)
+
+
+def look_over(dataset: Dataset, say: Say) -> DataReport:
+    """Say what was noticed while the data set was read, and what is suspicious about its rows."""
+    for note in dataset.notes:
+        say(f"noticed   {note}")
+    data = data_report(dataset)
+    for warning in data[0]["warnings"]:
+        say(f"warning   {warning}")
+    return data
 
 
 def fit_along(job: Job, machines: Machines, *, say: Say) -> None:
@@ -161,6 +170,11 @@ def learn(job: Job, network: Network, company: Company) -> tuple[Network, Fit]:
     return published, fitted
 
 
+def how_fitted(fitted: Fit) -> str:
+    """Say how long the fit went on, if there was one."""
+    return f"{fitted.epochs} epochs in {fitted.seconds:.0f} s" if fitted.epochs else "nothing: the weights are given"
+
+
 def logging_to(folder: Path | None, job: Job) -> list[keras.callbacks.Callback]:
     """Log the fit for TensorBoard, in a folder of the model's name."""
     if folder is None:
@@ -191,7 +205,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     export(graph, path, properties={"name": model, "recipe": job.recipe.name})
     say(f"export    {model}: {path.stat().st_size / 1000:.0f} kB")
     parity, quantized = verify(graph, path, sample), None
-    say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of Keras")
+    say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
     if is_main and job.export.quantize != "none":
         quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
         parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
@@ -200,6 +214,8 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
     if is_main:
         trained.network.write_beside(folder)
+        # Latency is measured for it, which takes a while.
+        say(f"report    {model}")
         report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
     return draft(
         model,
@@ -234,6 +250,7 @@ def report(
     file = FileFacts(
         model=job.name,
         recipe=job.recipe.name,
+        computed_by=job.recipe.computed_by,
         created=created,
         parameters=job.parameters_as_json(),
         libraries=libraries(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from training.fitting.feeding import steps_per_epoch
 from training.fitting.fit import loss_for, stages_of, validation
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 def tell(job: Job, *, say: Callable[[str], None]) -> None:
     """Build the job's network, and tell it and the plan for it."""
-    from training.pipeline import build
+    from training.pipeline import build, look_over
 
+    look_over(job.dataset, say)
     network = build(job)
     if network.fitted is not None:
         for line in layers(network.fitted):
@@ -61,16 +62,20 @@ def facts(job: Job, network: Network) -> dict[str, str]:
         f"of {job.fit.batch_size} rows, in {job.fit.precision}",
         "optimizer": _optimizer(job.fit),
         "schedule": _schedule(job.fit),
-        "loss": _loss(network, job.fit),
+        "loss": loss_told(network, job.fit),
         "stop": f"{job.fit.patience} epochs after the best {job.fit.monitor}",
     }
     return {
         "data set": f"{job.dataset.name}: {len(kept)} rows to learn from, {len(held)} to validate, "
         f"{len(job.dataset.test)} to test",
         "recipe": f"{job.recipe.name}: {network.parameter_count:,} parameters",
-        **({"fit": "by the recipe's own way"} if network.learn is not None else fitted),
+        **({"fit": _own_way(job)} if network.learn is not None else fitted),
         "publish": f"{', '.join(job.name + graph.suffix for graph in network.graphs)} → {job.store.root}",
     }
+
+
+def _own_way(job: Job) -> str:
+    return "by the recipe's own way" if job.recipe.heeds(job.parameters) else "nothing: the weights are given"
 
 
 def _optimizer(options: FitOptions) -> str:
@@ -84,7 +89,15 @@ def _schedule(options: FitOptions) -> str:
     return options.schedule + warmup
 
 
-def _loss(network: Network, options: FitOptions) -> str:
+def loss_told(network: Network, options: FitOptions) -> str:
+    """Name the loss that is made small, where it has a name."""
     if network.loss is not None or not LOSSES[network.task]:
-        return "the recipe's own"
+        return _name_of(network.loss)
     return loss_for(network.task, options.loss)
+
+
+def _name_of(loss: Any) -> str:
+    """Name a loss as Keras does: it is a name itself, an object that has one, or a function."""
+    if isinstance(loss, str):
+        return loss
+    return getattr(loss, "name", None) or getattr(loss, "__name__", None) or "the recipe's own"

@@ -40,7 +40,18 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
         pytest.param(["text", "--data", "digits"], "it can from: stdlib, imdb, reuters, nsmc", id="pictures-in-text"),
         pytest.param(["cnn", "--data", "diabetes"], "(features for regression)", id="regression-in-cnn"),
         pytest.param(["dnn", "--set", "epoch=3"], "unknown parameter 'epoch' (did you mean 'epochs'?)", id="parameter"),
-        pytest.param(["dnn", "--set", "filters=3"], "unknown parameter 'filters'", id="parameter-of-another-recipe"),
+        pytest.param(
+            ["dnn", "--set", "filters=3"],
+            "unknown parameter 'filters': a parameter of ",
+            id="parameter-of-another-recipe",
+        ),
+        pytest.param(["detector", "--data", "absent"], ".npz, .json), or of a folder", id="no-annotations"),
+        pytest.param(["dnn", "--data", "absent.json"], "absent.json: no such file", id="no-json"),
+        pytest.param(
+            ["transfer", "--set", f"base={STARTER_MODELS}/mnist-cnn", "--data", "absent/"],
+            "lacks: train it with cnn and --set keep_keras=true",
+            id="base-without-keras",
+        ),
         pytest.param(["dnn", "--set", "epochs=no"], "parameter epochs=no: expected a whole number from 1", id="value"),
         pytest.param(
             ["dnn", "--set", "dropout=1"], "parameter dropout=1: expected a number from 0 below 1", id="range"

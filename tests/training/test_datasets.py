@@ -277,7 +277,7 @@ GOOD = "x,y,target\n" + "".join(f"{index},{index},{index % 2}\n" for index in ra
         pytest.param(GOOD + "nan,1,0\n", "column 'x', line 22: nan is not finite", id="nan"),
         pytest.param(GOOD + "1,-inf,0\n", "column 'y', line 22: -inf is not finite", id="infinite"),
         pytest.param(GOOD + "1,1e39,0\n", "column 'y', line 22: 1e39 is not finite", id="beyond-float32"),
-        pytest.param(GOOD + ",1,0\n", "column 'x', line 22: empty", id="empty-cell"),
+        pytest.param(GOOD + ",1,0\n", "column 'x', line 22: empty; the recipe tabular takes gaps", id="empty-cell"),
         pytest.param(GOOD + "1,1,\n", "column 'target', line 22: empty", id="empty-target"),
         pytest.param(
             GOOD + "Paris,1,0\n", "column 'x', line 22: 'Paris' is text, but a table's columns are numbers", id="text"
@@ -300,7 +300,7 @@ def test_a_table_is_refused_with_column_and_line(tmp_path: Path, content: str, c
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00binary")
 
-    with pytest.raises(UnusableData, match="not a CSV file in UTF-8"):
+    with pytest.raises(UnusableData, match=r"not a CSV file in UTF-8.*save it as UTF-8 \(it may be Latin-1"):
         load(tmp_path / "t.csv")
 
 

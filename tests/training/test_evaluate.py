@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from training.evidence.evaluate import classification, reconstruction, regression
+from training import datasets
+from training.evidence.evaluate import classification, no_better_than_guessing, reconstruction, regression
+from training.options import FileOptions, Task
 
 
 def floats(*rows: object) -> np.ndarray:
@@ -53,3 +55,23 @@ def test_a_reconstruction_is_measured_per_pixel() -> None:
     metrics = reconstruction(floats([0.0, 0.5]), floats([0.0, 1.0]))
 
     assert metrics == {"mean_squared_error": 0.125, "mean_absolute_error": 0.25, "loss": 0.125}
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "metrics", "complaint"),
+    [
+        ("classification", "iris", {"accuracy": 1 / 3}, "accuracy 0.3333; the most frequent class has 0.3333"),
+        ("classification", "iris", {"accuracy": 0.4}, ""),
+        ("regression", "diabetes", {"r2": -0.5}, "r2 -0.5; the mean of the test rows has 0"),
+        ("regression", "diabetes", {"r2": 0.01}, ""),
+        ("regression", "diabetes", {"loss": 0.0}, ""),
+        ("detection", "iris", {"map_50": 0.002}, "map_50 0.002; hardly a box is found"),
+        ("detection", "iris", {"map_50": 0.3}, ""),
+        ("clustering", "iris", {"accuracy": 0.0}, ""),
+    ],
+)
+def test_a_model_that_guesses_is_said_to(task: Task, data: str, metrics: dict[str, float], complaint: str) -> None:
+    said = no_better_than_guessing(task, metrics, datasets.load(data, FileOptions()))
+
+    assert bool(said) == bool(complaint)
+    assert all(complaint in line for line in said)

@@ -23,6 +23,7 @@ from training.fitting.schedule import optimizer_for, scheduled_rate
 from training.network import Network
 from training.options import FitOptions, Task
 from training.parameters import describe
+from training.plan import loss_told
 from training.recipes import RECIPES
 
 needs_tensorflow = pytest.mark.tensorflow
@@ -298,6 +299,25 @@ def test_a_dry_run_tells_layers_and_plan_and_writes_nothing(command) -> None:
     assert "data set   digits: 1294 rows to learn from, 144 to validate, 359 to test" in result.stdout
     assert "publish    digits-cnn → store" in result.stdout
     assert not Path("store").exists()
+
+
+def own_loss(_: object, __: object) -> None:
+    """Stand for a loss that a recipe writes itself."""
+
+
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [
+        ("binary_crossentropy", "binary_crossentropy"),
+        (SimpleNamespace(name="focal_crossentropy"), "focal_crossentropy"),
+        (own_loss, "own_loss"),
+        (object(), "the recipe's own"),
+    ],
+)
+def test_a_plan_names_a_loss_that_has_a_name(loss: object, told: str) -> None:
+    network = Network(task="classification", graphs=(), loss=loss)
+
+    assert loss_told(network, FitOptions()) == told
 
 
 @needs_tensorflow

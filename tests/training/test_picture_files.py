@@ -79,6 +79,16 @@ def test_pictures_of_several_sizes_are_brought_to_one(pets: Path) -> None:
 
     assert load(pets).train.inputs.shape[1:] == (96, 96, 3)
     assert load(pets, picture_size=(5,)).train.inputs.shape[1:] == (5, 5, 3)
+    (note,) = load(pets).notes
+    assert note.startswith("pictures of several sizes are brought to 96 x 96: choose a size with --set picture_size=")
+    assert load(pets, picture_size=(5,)).notes == ()
+
+
+def test_large_pictures_of_one_size_are_made_smaller_and_that_is_said(tmp_path: Path) -> None:
+    for index in range(10):
+        save(tmp_path / str(index % 2) / f"{index}.png", height=300, width=20)
+
+    assert load(tmp_path).notes[0].startswith("pictures of 300 x 20 are brought to 96 x 96")
 
 
 def test_grey_files_make_grey_pictures_unless_colours_are_asked_for(tmp_path: Path) -> None:
@@ -123,13 +133,17 @@ def test_broken_files_are_refused_by_their_names_or_left_out(pets: Path) -> None
     (pets / "dog" / "cut.png").write_bytes(whole[: len(whole) // 2])
 
     with pytest.raises(
-        UnusableData, match=r"2 cannot be decoded: cat/broken.jpg, dog/cut.png \(.*broken_pictures=skip"
+        UnusableData,
+        match=r"2 cannot be decoded: cat/broken.jpg, dog/cut.png \(not a picture in PNG, .*broken_pictures=skip",
     ):
         load(pets)
     dataset = load(pets, broken_pictures="skip")
 
     assert dataset.sizes == {"train": 12, "test": 3}
     assert dataset.source == "pets, 2 broken pictures left out"
+    assert dataset.notes == ("2 broken pictures left out: cat/broken.jpg, dog/cut.png",)
+    (pets / "dog" / "cut.png").unlink()
+    assert load(pets, broken_pictures="skip").notes == ("1 broken picture left out: cat/broken.jpg",)
 
 
 def test_a_folder_without_pictures_is_refused(pets: Path) -> None:

@@ -92,6 +92,7 @@ def page_of(**changes: object) -> Page:
     file = FileFacts(
         model="coins",
         recipe="dnn",
+        computed_by="Keras",
         created=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
         parameters={"hidden": [32, 16], "note": HOSTILE},
         libraries={"keras": "3"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import onnxruntime
 import pytest
 
 from model_store import Store, StoredVersion
+from model_store.manifest import REPORT_FILE
 from service.app import create_app
 from service.settings import Settings
 from training import datasets, train
@@ -53,7 +55,13 @@ def weights() -> Arrays:
 def published(store: Path, weights: Arrays) -> StoredVersion:
     path = store.parent / "sample_weight.pkl"
     path.write_bytes(pickle.dumps(weights))
-    (stored,) = train("scratch", "digits", store=store, name="saved", parameters={"weights": str(path)})
+    said: list[str] = []
+    (stored,) = train(
+        "scratch", "digits", store=store, name="saved", parameters={"weights": str(path)}, say=said.append
+    )
+    assert "fit       nothing: the weights are given" in said
+    assert said.index("report    saved") < said.index(f"publish   saved → {store}")
+    assert re.search(r"^verify    saved: within \S+ of NumPy$", "\n".join(said), re.MULTILINE)
     return stored
 
 
@@ -138,7 +146,11 @@ def test_saved_weights_become_a_model_that_computes_what_their_author_computed(
     assert Store(published.path.parents[1]).verify(published, {"ONNX checker": onnx_check.check}) == []
     assert [node.op_type for node in onnx.load(published.onnx_path).graph.node][-2:] == ["Gemm", "Softmax"]
     facts = json.loads((published.path / "report/evaluation.json").read_text())
-    assert facts["epochs"] == 1, "nothing was fitted: the one entry measures the weights"
+    assert (facts["epochs"], facts["history"]) == (0, {})
+    page = (published.path / REPORT_FILE).read_text(encoding="utf-8")
+    assert "Nothing was fitted: the weights are given." in page
+    assert "Parity with NumPy" in page
+    assert "Keras" not in page
 
 
 def test_saved_weights_are_served(published: StoredVersion, weights: Arrays, store: Path) -> None:
@@ -244,11 +256,32 @@ def test_wrong_use_is_told_in_one_line(command: Callable, weights: Arrays, tmp_p
         ("optimizer=adam",): "expected sgd, the only one that this recipe writes",
     }
 
-    for settings, message in cases.items():
+    beside = {("weights=weights.pkl", "hidden=20"): "hidden=20: expected none beside weights"}
+    for settings, message in (cases | beside).items():
         result = command("scratch", "--data", "iris", *[word for value in settings for word in ("--set", value)])
 
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
         assert message in result.stderr
+
+
+def test_options_of_a_fit_are_refused_and_nothing_is_planned_where_weights_are_given(
+    command: Callable, weights: Arrays, tmp_path: Path
+) -> None:
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps(weights))
+
+    refused = command("scratch", "--set", "weights=weights.pkl", "--set", "epochs=3")
+    planned = command("scratch", "--set", "weights=weights.pkl", "--dry-run")
+
+    assert "epochs=3: expected the default: it means nothing to weights that are given" in refused.stderr
+    assert re.search("^fit +nothing: the weights are given$", planned.stdout, re.MULTILINE), planned.output
+
+
+def test_a_dry_run_says_what_was_noticed_about_the_data(command: Callable, write_csv: Callable, tmp_path: Path) -> None:
+    write_csv(tmp_path / "same.csv", ["x", "target"], [[row % 5, row % 2] for row in range(40)])
+
+    planned = command("scratch", "--data", "same.csv", "--dry-run")
+
+    assert re.search("^warning   .*occur", planned.stdout, re.MULTILINE), planned.output
 
 
 def test_weights_for_tables_can_be_taken_with_the_numbers_as_they_are_sent(tmp_path: Path) -> None:

@@ -202,20 +202,23 @@ def test_a_version_that_kept_nothing_is_refused(train_into) -> None:
         train_into("transfer", base=str(plain.path))
 
 
-def test_without_a_network_the_error_names_the_ways_out(train_into, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_names_the_ways_out(
+    train_into, monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
     import keras
 
     original = keras.applications.MobileNetV2
 
     def offline(*, weights: str | None, **options: object) -> object:
         if weights == "imagenet":
-            raise Exception("URL fetch failure on https://…: None -- no network")
+            raise Exception("URL fetch failure on https://" + "…" * 200 + ": None -- no network")
         return original(weights=weights, **options)
 
     monkeypatch.setattr(keras.applications, "MobileNetV2", offline)
 
-    with pytest.raises(WeightsAbsent, match=r"could not be downloaded .*weights=PATH, or use --set weights=none"):
+    with pytest.raises(WeightsAbsent, match=r"downloaded .* no network\): .*weights=PATH, or use --set weights=none"):
         train_into("transfer", size=32)
+    assert not [warning for warning in recwarn if "input_shape" in str(warning.message)]
 
 
 def test_a_kept_application_weights_file_is_read(train_into, tmp_path: Path) -> None:

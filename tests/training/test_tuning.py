@@ -204,6 +204,7 @@ def test_what_is_set_is_not_searched() -> None:
             ["dnn", "--search", "dropout=0..0.5", "--set", "dropout=0"], "either --set or --search", id="both"
         ),
         pytest.param(["cluster", "--search", "batch_size=8,16"], "means nothing to such a fit", id="idle-option"),
+        pytest.param(["scratch", "--set", "weights=w.npz"], "the weights are given", id="given-weights"),
         pytest.param(["cnn", "--data", "iris"], "cannot learn from 'iris'", id="data"),
     ],
 )

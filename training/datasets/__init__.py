@@ -71,7 +71,9 @@ DESCRIPTIONS: dict[str, Description] = {name: module.DESCRIPTION for name, modul
 def is_file(data: str) -> bool:
     """Tell a path from the name of a data set."""
     return data not in _MODULES and (
-        "/" in data or data.lower().endswith(user_files.FILE_SUFFIXES) or Path(data).exists()
+        "/" in data
+        or data.lower().endswith((*user_files.FILE_SUFFIXES, user_files.ANNOTATION_SUFFIX))
+        or Path(data).exists()
     )
 
 

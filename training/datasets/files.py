@@ -133,8 +133,12 @@ def read_csv(path: Path) -> dict[str, list[str]]:
             lines = list(csv.reader(file, strict=True))
     except OSError as error:
         raise UnusableData(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UnusableData(f"{path}: not a CSV file in UTF-8: {error}") from None
+    except UnicodeDecodeError as error:
+        raise UnusableData(
+            f"{path}: not a CSV file in UTF-8: {error}; save it as UTF-8 (it may be Latin-1 or Windows-1252)"
+        ) from None
+    except csv.Error as error:
+        raise UnusableData(f"{path}: not a CSV file: {error}") from None
     header, rows = (lines[0] if lines else []), [row for row in lines[1:] if row]
     if not header or not all(header) or len(set(header)) < len(header):
         raise UnusableData(
@@ -166,7 +170,7 @@ def _numbers(path: Path, name: str, values: list[str]) -> npt.NDArray[np.float32
     for line, value in enumerate(values, start=2):
         problem = _problem_as_number(value)
         if problem:
-            raise UnusableData(f"{path}: column {name!r}, line {line}: {problem}")
+            raise UnusableData(f"{path}: column {name!r}, line {line}: {problem}{_way_out(value)}")
     return np.array([float(value) for value in values], dtype=np.float32)
 
 
@@ -176,10 +180,19 @@ def _problem_as_number(value: str) -> str | None:
     except ValueError:
         if not value.strip():
             return "empty"
-        return f"{value!r} is text, but a table's columns are numbers: use the recipe tabular, or text for texts"
+        return f"{value!r} is text, but a table's columns are numbers"
     return (
         None if math.isfinite(number) and abs(number) <= float(np.finfo(np.float32).max) else f"{value} is not finite"
     )
+
+
+def _way_out(value: str) -> str:
+    """Name the recipes that take what is no number; none takes what is not finite."""
+    try:
+        float(value)
+    except ValueError:
+        return "; the recipe tabular takes gaps and categories, the recipe text takes texts"
+    return ""
 
 
 def is_classification(answers: list[str], task: str) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from model_store.manifest import ImageFormat
 from model_store.pictures import DAMAGE, pixels_of
@@ -83,11 +83,14 @@ def load(path: Path, options: FileOptions, *, needs_target: bool = True) -> Data
     if not listed:
         where = "; each folder is a class" if path.is_dir() and needs_target else ""
         raise UnusableData(f"{path}: no pictures ({', '.join(sorted(SUFFIXES))}){where}")
-    wanted = _format(listed, options)
+    wanted, notes = _format(listed, options)
     pixels, decoded = _decode_all(path, listed, wanted)
     broken = [index for index, one in enumerate(decoded) if one.problem]
-    if broken and options.broken_pictures == "refuse":
-        raise UnusableData(_complaint(path, [(listed[index].path, decoded[index].problem) for index in broken]))
+    if broken:
+        names = _named(path, [listed[index].path for index in broken])
+        if options.broken_pictures == "refuse":
+            raise UnusableData(_complaint(path, names, len(broken), decoded[broken[0]].problem))
+        notes.append(f"{_left_out(len(broken))}: {names}")
     good = np.array([index for index, one in enumerate(decoded) if not one.problem], dtype=np.int64)
     labels, targets = (None, no_targets(len(good))) if is_flat else classes(listed[index].label for index in good)
     rows = Rows(cast(Array, RowsOnDisk(pixels, good)), targets)
@@ -99,8 +102,9 @@ def load(path: Path, options: FileOptions, *, needs_target: bool = True) -> Data
         test=test,
         labels=labels,
         license=LICENSE,
-        source=path.resolve().name + (f", {len(broken)} broken pictures left out" if broken else ""),
+        source=path.resolve().name + (f", {_left_out(len(broken))}" if broken else ""),
         sha256=_digest(path, [(listed[index], decoded[index]) for index in good]),
+        notes=tuple(notes),
     )
 
 
@@ -163,8 +167,8 @@ def _entry(path: Path, number: int, line: Any) -> Listed:
     return Listed(path.parent / str(picture), str(label), split)
 
 
-def _format(listed: list[Listed], options: FileOptions) -> ImageFormat:
-    """Choose size and colours, by the headers of the files where the options leave it open."""
+def _format(listed: list[Listed], options: FileOptions) -> tuple[ImageFormat, list[str]]:
+    """Choose size and colours, by the headers of the files where the options leave it open; say what follows."""
     asked, colour = options.picture_size, options.colour
     if len(asked) > 2:
         raise InvalidParameter("picture_size", asked, expected="height,width")
@@ -173,7 +177,13 @@ def _format(listed: list[Listed], options: FileOptions) -> ImageFormat:
     fits = len(sizes) == 1 and max(own) <= LARGEST_OWN_SIZE
     height, width = (asked[0], asked[-1]) if asked else own if fits else USUAL_SIZE
     is_grey = colour == "grey" or (colour == "auto" and bool(modes) and modes <= GREY_MODES)
-    return ImageFormat(height=height, width=width, channels=1 if is_grey else 3)
+    notes = [] if asked or fits or not sizes else [_brought_to(sizes, height, width)]
+    return ImageFormat(height=height, width=width, channels=1 if is_grey else 3), notes
+
+
+def _brought_to(sizes: set[tuple[int, int]], height: int, width: int) -> str:
+    own = " x ".join(map(str, next(iter(sizes)))) if len(sizes) == 1 else "several sizes"
+    return f"pictures of {own} are brought to {height} x {width}: choose a size with --set picture_size=HEIGHT,WIDTH"
 
 
 def _headers(listed: Iterable[Listed]) -> tuple[set[tuple[int, int]], set[str]]:
@@ -206,21 +216,37 @@ def _decode_all(path: Path, listed: list[Listed], wanted: ImageFormat) -> tuple[
             with Image.open(io.BytesIO(content), formats=FORMATS) as opened:
                 pixels[index] = pixels_of(opened, wanted)
         except DAMAGE as error:
-            return Decoded(problem=" ".join(str(error).split()))
+            return Decoded(problem=_problem(error))
         return Decoded(sha256=hashlib.sha256(content).hexdigest())
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return pixels, list(pool.map(decode, range(len(listed))))
 
 
-def _complaint(path: Path, broken: list[tuple[Path, str]]) -> str:
-    root = _root(path)
-    named = ", ".join(os.path.relpath(file, root) for file, _ in broken[:NAMED_AT_MOST])
-    more = f" and {len(broken) - NAMED_AT_MOST} more" if len(broken) > NAMED_AT_MOST else ""
+def _problem(error: Exception) -> str:
+    """Say why a picture cannot be decoded; Pillow would name the buffer that it was read from."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"not a picture in {', '.join(FORMATS)}"
+    return " ".join(str(error).split())
+
+
+def _complaint(path: Path, names: str, count: int, problem: str) -> str:
+    them = "it" if count == 1 else "them"
     return (
-        f"{path}: {len(broken)} cannot be decoded: {named}{more} ({broken[0][1][:120]}): "
-        "remove them, or leave them out with --set broken_pictures=skip"
+        f"{path}: {count} cannot be decoded: {names} ({problem[:120]}): "
+        f"remove {them}, or leave {them} out with --set broken_pictures=skip"
     )
+
+
+def _left_out(count: int) -> str:
+    return f"{count} broken picture{'' if count == 1 else 's'} left out"
+
+
+def _named(path: Path, files: list[Path]) -> str:
+    """Name the first few files, from the folder that holds them all."""
+    root = _root(path)
+    named = ", ".join(os.path.relpath(file, root) for file in files[:NAMED_AT_MOST])
+    return named + (f" and {len(files) - NAMED_AT_MOST} more" if len(files) > NAMED_AT_MOST else "")
 
 
 def _parted(path: Path, rows: Rows, splits: list[str]) -> tuple[Rows, Rows]:

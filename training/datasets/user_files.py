@@ -15,7 +15,11 @@ Form = Literal["annotations", "arrays", "pictures", "texts", "folder of texts", 
 
 TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
 FILE_SUFFIXES = (*TABLE_SUFFIXES, ".npz")
-HINT = f"; or the path of a file ({', '.join(FILE_SUFFIXES)}), or of a folder of pictures or texts"
+# Pictures with boxes in them.
+ANNOTATION_SUFFIX = ".json"
+HINT = (
+    f"; or the path of a file ({', '.join((*FILE_SUFFIXES, ANNOTATION_SUFFIX))}), or of a folder of pictures or texts"
+)
 
 OPTIONS: dict[Form, tuple[str, ...]] = {
     "annotations": ("images", "picture_size"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,14 @@ from training.datasets import Dataset
 from training.evidence import measures
 from training.evidence.exhibit import Evaluation
 from training.network import Floats, Network
+from training.options import Task
 
 # Far below what float32 can tell from 0, so that the logarithm of a wrong certainty stays finite (Keras's epsilon).
 EPSILON = 1e-7
 # Up to so many classes the five most probable ones say little.
 FEW_CLASSES = 10
+# An average precision up to which a detector has found nothing.
+FEWEST_FOUND = 0.01
 
 
 def evaluate(network: Network, dataset: Dataset) -> Evaluation:
@@ -32,6 +36,24 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
         return Evaluation(answers, regression(first, targets), regression_details(first, targets))
     pixels = network.targets(dataset.test).astype(np.float32)
     return Evaluation(answers, reconstruction(first, pixels), reconstruction_details(first, pixels))
+
+
+def no_better_than_guessing(task: Task, metrics: Mapping[str, float], dataset: Dataset) -> list[str]:
+    """Tell if the same answer to every row would do as well: a line, or nothing."""
+    if task == "classification":
+        frequent = float(np.bincount(dataset.test.targets.astype(np.int64)).max() / len(dataset.test))
+        poor = {"accuracy": (frequent, f"the most frequent class has {frequent:.4g} of the test rows")}
+    elif task == "regression":
+        poor = {"r2": (0.0, "the mean of the test rows has 0")}
+    elif task == "detection":
+        poor = {"map_50": (FEWEST_FOUND, "hardly a box is found")}
+    else:
+        poor = {}
+    return [
+        f"no better than guessing: {name} {metrics[name]:.4g}; {why}"
+        for name, (reached, why) in poor.items()
+        if name in metrics and metrics[name] <= reached
+    ]
 
 
 def classification(

@@ -52,10 +52,9 @@ def write_report(
 ) -> Evidence:
     """Write evaluation.json, predictions.npz and the figures that fit the task; return what the page is made of."""
     folder.mkdir()
-    figures.save(
-        figures.learning_curves(fitted.history, network.history_unit, fitted.further_stages),
-        folder / "learning_curves.png",
-    )
+    if fitted.epochs:
+        curves = figures.learning_curves(fitted.history, network.history_unit, fitted.further_stages)
+        figures.save(curves, folder / "learning_curves.png")
     mistakes = _draw_task(folder, network, dataset, evaluation)
     exhibits = tuple(network.exhibits(dataset, evaluation))
     data_facts, about_data = data

@@ -55,10 +55,14 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What is known of the file that is published, beside how good it is; `sizes` are bytes."""
+    """What is known of the file that is published, beside how good it is.
+
+    `computed_by` is what it is compared with: Keras or NumPy; `sizes` are bytes.
+    """
 
     model: str
     recipe: str
+    computed_by: str
     created: datetime
     parameters: Mapping[str, Any]
     libraries: Mapping[str, str]
@@ -107,6 +111,7 @@ def render(page: Page) -> str:
         "files": list(file.sizes.items()),
         "quantization": _quantization(file.extra.get("quantization")),
         "latency": _latency(facts["latency"]),
+        "computed_by": file.computed_by,
         "parity": _parity(file),
     }
     return render_template("report.html", shown | {"contents": _contents(shown)})
@@ -330,9 +335,10 @@ def _quantization(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _parity(file: FileFacts) -> dict[str, Any]:
     parity = file.parity
     sizes = ", ".join(map(str, parity.batch_sizes))
-    against = "its own published answers" if file.extra.get("quantization") else "Keras's"
+    against = "its own published answers" if file.extra.get("quantization") else f"{file.computed_by}'s"
     words = (
-        f"The file against Keras at batches of {sizes} rows. A server replays the golden rows against {against}, "
+        f"The file against {file.computed_by} at batches of {sizes} rows. "
+        f"A server replays the golden rows against {against}, "
         f"within {parity.tolerance.rtol:g} of each value and {parity.tolerance.atol:g} of the largest."
     )
     return {"words": words, "rows": list(parity.max_abs_difference.items())}

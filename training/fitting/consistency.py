@@ -27,8 +27,8 @@ def check_heeded(options: FitOptions, usual: FitOptions, heeded: Collection[str]
     """Raise `InvalidParameter` for an option that is not what is usual, and means nothing to what is fitted."""
     for name in options.as_json():
         if name not in heeded and getattr(options, name) != getattr(usual, name):
-            listed = ", ".join(sorted(heeded))
-            _refuse(options, name, f"the default: it means nothing to such a fit, which heeds {listed}")
+            listed = f"such a fit, which heeds {', '.join(sorted(heeded))}" if heeded else "weights that are given"
+            _refuse(options, name, f"the default: it means nothing to {listed}")
 
 
 def _check_optimizer(options: FitOptions) -> None:

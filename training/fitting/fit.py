@@ -51,8 +51,8 @@ class Fit:
 
     @property
     def epochs(self) -> int:
-        """How many epochs ran."""
-        return len(self.history["loss"])
+        """How many epochs ran: none where the weights were given."""
+        return len(self.history.get("loss", ()))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,8 @@ class Recipe:
 
     `learns` maps the kinds of data it takes to the tasks it can do with them, `suffixes` are those of all models that
     it may publish, `unsupervised` is the task of one that does not learn the targets, whatever they are. `heeds` names
-    the options of the fit that mean something with such parameters. A recipe that does not use Keras runs where
-    TensorFlow is not installed.
+    the options of the fit that mean something with such parameters: none where nothing is fitted. A recipe that does
+    not use Keras runs where TensorFlow is not installed.
     """
 
     name: str
@@ -37,6 +37,11 @@ class Recipe:
     unsupervised: Task | None = None
     heeds: Callable[[Any], Collection[str]] = lambda _: FIT_OPTIONS
     uses_keras: bool = True
+
+    @property
+    def computed_by(self) -> str:
+        """Say with whose answers a published file is compared."""
+        return "Keras" if self.uses_keras else "NumPy"
 
     def task_for(self, dataset_task: Task) -> Task:
         """Tell what is done with a data set: an autoencoder reconstructs whatever the labels are for."""

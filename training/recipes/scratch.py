@@ -15,11 +15,11 @@ import numpy as np
 from training.datasets import Dataset, Rows
 from training.errors import InvalidParameter
 from training.network import Graph, History, Network, probabilities, raw_input
-from training.options import FitOptions
-from training.parameters import Parameters, parameter
+from training.options import FIT_OPTIONS, FitOptions
+from training.parameters import Parameters, parameter, written
 from training.recipes.dnn import mean_and_deviation
 from training.recipes.recipe import Recipe
-from training.scratch.descent import Learned, descend, empty_history, measure
+from training.scratch.descent import Learned, descend
 from training.scratch.network import ACTIVATIONS, DenseNetwork, Layer, random_layers
 from training.scratch.onnx_graph import NumpyComputation, Scaling
 from training.scratch.saved_weights import read_layers
@@ -35,6 +35,19 @@ class ScratchParameters(Parameters):
         "", "an .npz or a pickle with W1, b1, W2, b2, …: taken as they are instead of hidden, and nothing is fitted"
     )
     scale: bool = parameter(True, "pixels to 0..1, a table's columns to mean 0 and deviation 1; false: taken as sent")
+
+    def __post_init__(self) -> None:
+        """Refuse layers beside weights, which bring their own."""
+        super().__post_init__()
+        if self.weights and self.hidden != type(self).hidden:
+            raise InvalidParameter(
+                "hidden", written(self.hidden), expected="none beside weights, which bring their own"
+            )
+
+
+def heeds(parameters: ScratchParameters) -> frozenset[str]:
+    """Name the options that mean something: none where the weights are given."""
+    return frozenset() if parameters.weights else FIT_OPTIONS
 
 
 def build(parameters: ScratchParameters, dataset: Dataset) -> Network:
@@ -60,9 +73,7 @@ def build(parameters: ScratchParameters, dataset: Dataset) -> Network:
 
     def learn(kept: Rows, held: Rows, options: FitOptions) -> History:
         if parameters.weights:
-            history = empty_history()
-            measure(network, learned(kept), learned(held), history)
-            return history
+            return {}
         if options.optimizer != "sgd":
             raise InvalidParameter("optimizer", options.optimizer, expected="sgd, the only one that this recipe writes")
         network.restore(random_layers(sizes, np.random.default_rng(options.seed)))
@@ -101,5 +112,6 @@ RECIPE = Recipe(
     default_dataset="digits",
     learns={"image": ("classification",), "features": ("classification",)},
     build=build,
+    heeds=heeds,
     uses_keras=False,
 )

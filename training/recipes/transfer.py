@@ -53,6 +53,12 @@ class TransferParameters(Parameters):
     tuned_epochs: int = parameter(10, "passes of that fine-tuning at most", at_least=1, at_most=10_000)
     tuned_learning_rate: float = parameter(0.0001, "its learning rate, a small one", above=0, at_most=10)
 
+    def __post_init__(self) -> None:
+        """Refuse a base that is not there, before any data set is loaded."""
+        super().__post_init__()
+        if self.base not in APPLICATIONS:
+            bases.kept_file(Path(self.base).expanduser())
+
 
 def build(parameters: TransferParameters, dataset: Dataset) -> Network:
     """Build the network: raw pictures in, probabilities out; the base is frozen until the fine-tuning."""

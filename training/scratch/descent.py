@@ -20,13 +20,13 @@ def descend(network: DenseNetwork, kept: Learned, held: Learned, options: FitOpt
         FitDiverged: the loss became NaN or infinite.
     """
     random = np.random.default_rng(options.seed)
-    history = empty_history()
+    history: History = {name: [] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
     best = network.copy()
     for _ in range(options.epochs):
         # The matrices of a mini-batch are too small to share out: threads wait for each other longer than they work.
         with threadpool_limits(1, user_api="blas"):
             _epoch(network, kept, options, random)
-        measure(network, kept, held, history)
+        _measure(network, kept, held, history)
         if not np.isfinite([history["loss"][-1], history["val_loss"][-1]]).all():
             raise FitDiverged(
                 f"the loss became {history['loss'][-1]:g}: try a smaller learning_rate than {options.learning_rate:g}"
@@ -40,12 +40,7 @@ def descend(network: DenseNetwork, kept: Learned, held: Learned, options: FitOpt
     return history
 
 
-def empty_history() -> History:
-    """Begin a history."""
-    return {name: [] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
-
-
-def measure(network: DenseNetwork, kept: Learned, held: Learned, history: History) -> None:
+def _measure(network: DenseNetwork, kept: Learned, held: Learned, history: History) -> None:
     """Add the figures of the network as it is now to the history."""
     for prefix, (rows, targets) in (("", kept), ("val_", held)):
         probabilities = network.predict(rows)

@@ -13,7 +13,7 @@ import click
 
 from model_store import StoredVersion
 from training import cli_parts
-from training.errors import InvalidParameter, MissingPackage
+from training.errors import InvalidParameter, MissingPackage, WrongUse
 from training.job import Job, find_recipe, prepare
 from training.options import FIT_OPTIONS
 from training.tuning.search_space import Space, default_space, read_space
@@ -89,7 +89,10 @@ def _space(recipe: str, job: Job, searched: dict[str, str], *, fixed: dict[str, 
     if both:
         raise InvalidParameter(both[0], fixed[both[0]], expected="either --set or --search for it, not both")
     chosen = find_recipe(recipe)
-    idle = FIT_OPTIONS - set(chosen.heeds(job.parameters))
+    heeded = set(chosen.heeds(job.parameters))
+    if not heeded:
+        raise WrongUse("nothing to search for: the weights are given, and nothing is fitted")
+    idle = FIT_OPTIONS - heeded
     for name in sorted(searched.keys() & idle):
         raise InvalidParameter(name, searched[name], expected="another parameter: this one means nothing to such a fit")
     space = read_space(searched, chosen.parameters, chosen.fit) or default_space(
