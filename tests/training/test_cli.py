@@ -181,7 +181,8 @@ def test_missing_packages_are_told_in_one_line_with_their_extras(
 def test_the_outcome_names_the_other_models_of_a_group(tmp_path: Path) -> None:
     sizes = {"name": "x", "sha256": "0" * 64, "license": "none", "sizes": {"train": 2, "test": 1}}
     names = ("whole", "whole-encoder", "whole-decoder")
-    drafts = [tiny_models.draft(tmp_path / name, name, tiny_models.affine(), dataset=sizes) for name in names]
+    facts = {"recipe": "autoencoder", "dataset": sizes}
+    drafts = [tiny_models.draft(tmp_path / name, name, tiny_models.affine(), **facts) for name in names]
     store = Store(tmp_path / "store")
 
     alone, together = (outcome(store.publish(*some), store.root).splitlines() for some in (drafts[:1], drafts))
