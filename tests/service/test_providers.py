@@ -152,14 +152,15 @@ def test_every_provider_of_the_installed_build_can_be_asked_for() -> None:
 def test_the_settings_come_before_what_was_measured_of_threads(tmp_path: Path) -> None:
     stored = tiny_models.publish_affine(tmp_path)
 
-    def count() -> int:
+    def alive() -> set[str]:
         gc.collect()
-        return len(list(Path("/proc/self/task").iterdir()))
+        return {task.name for task in Path("/proc/self/task").iterdir()}
 
     def threads_of(settings: Settings, *, processors: int) -> int:
-        before = count()
+        # Others may end meanwhile: what an earlier test has left.
+        before = alive()
         model = live_model.load(stored, settings, Metrics(), processors=processors)
-        started = count() - before
+        started = len(alive() - before)
         model.close()
         return started
 
