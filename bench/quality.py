@@ -148,6 +148,7 @@ GOALS: tuple[Goal, ...] = (
         name="digit-detector",
         recipe="detector",
         data="digit-scenes",
+        settings={"epochs": "12"},
         metric="mAP@0.5",
         at_least=0.90,
         measure=mean_average_precision,
