@@ -172,7 +172,7 @@ GOALS: tuple[Goal, ...] = (
         measure=accuracy,
     ),
     Goal(
-        name="imdb-text", recipe="text", data="imdb", settings={"length": "400", "vocabulary": "20000"},
+        name="imdb-text", recipe="text", data="imdb", settings={"length": "400"},
         metric="accuracy", at_least=0.87, measure=accuracy,
     ),
     Goal(

@@ -45,7 +45,7 @@ class DetectorParameters(Parameters):
     )
     max_objects: int = parameter(20, "many: detections of a picture at most", at_least=1, at_most=1000)
     score: float = parameter(
-        0.05, "many: what a detection needs at least; low, so that clients choose", above=0, below=1
+        0.1, "many: what a detection needs at least; low, so that clients choose", above=0, below=1
     )
     iou: float = parameter(
         0.45, "many: of boxes of one class that overlap more, only the best stays", above=0, at_most=1
