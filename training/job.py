@@ -22,9 +22,6 @@ from training.options import ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
 from training.recipes import RECIPES, Recipe
 
-# About pictures with boxes; the others are about CSV files.
-ANNOTATION_OPTIONS = frozenset({"images", "picture_size"})
-
 # The module that must be there, and the extras of which one brings it.
 NEEDED_PACKAGES = {
     "onnxruntime": ("cpu", "gpu", "openvino"),

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.datasets import Dataset
-from training.datasets.dataset import Array
+from training.datasets.dataset import Array, mean_and_deviation
 from training.network import Floats
 
 BRIGHTEST = 255
@@ -30,9 +30,7 @@ class Scaling:
         """Choose by the training rows."""
         if dataset.kind == "image":
             return cls()
-        numbers = dataset.train.inputs.astype(np.float64)
-        deviation = numbers.std(axis=0)
-        return cls(numbers.mean(axis=0), np.where(deviation > 0, deviation, 1.0))
+        return cls(*mean_and_deviation(dataset.train.inputs))
 
     def numbers(self, inputs: Array) -> Floats:
         """Scale raw inputs: float32 [n, numbers]."""

@@ -162,6 +162,13 @@ def held_out(rows: Rows, *, stratified: bool) -> tuple[Rows, Rows]:
     return split(rows, TEST_FRACTION, TEST_SEED, stratified=stratified)
 
 
+def mean_and_deviation(rows: Array) -> tuple[Any, Any]:
+    """Return both per column; the deviation of a constant column is 1."""
+    numbers = rows.astype(np.float64)
+    deviation = numbers.std(axis=0)
+    return numbers.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
+
+
 def classes(values: Iterable[str]) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
     """Give each class name a number: (names in order, index of each value). Whole numbers sort by value."""
     listed = list(values)

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
-from model_store.manifest import OutputSpec
-from training.datasets import Dataset, Rows
-from training.datasets.dataset import Array
+from training.datasets import Dataset
+from training.datasets.dataset import mean_and_deviation
 from training.exporting.keras_graph import classifier, keras_graph
 from training.network import Network, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
+from training.recipes.regression import regression
 
 ACTIVATIONS = (
     "relu",
@@ -59,7 +57,9 @@ def build(parameters: DenseParameters, dataset: Dataset) -> Network:
         x = layers.Dense(units, activation=activation(parameters.activation))(x)
         x = layers.Dropout(parameters.dropout)(x)
     if dataset.labels is None:
-        return _regression(inputs, layers.Dense(1)(x), dataset)
+        return regression(
+            inputs, layers.Dense(1)(x), dataset, lambda model, value: keras_graph(model, raw_input(dataset), value)
+        )
     outputs = layers.Dense(len(dataset.labels), activation="softmax")(x)
     return classifier(keras.Model(inputs, outputs), dataset)
 
@@ -81,35 +81,6 @@ def numbers_around_zero(inputs: Any, dataset: Dataset) -> Any:
     # Shifted first and scaled afterwards: a mean far larger than the deviation would cancel badly the other way.
     shifted = layers.Rescaling(1.0, offset=(-mean).tolist())(inputs)
     return layers.Rescaling((1 / deviation).tolist())(shifted)
-
-
-def _regression(inputs: Any, standardised: Any, dataset: Dataset) -> Network:
-    """Fit to targets of mean 0 and deviation 1; the published graph scales its answer back to the data's unit."""
-    import keras
-    from keras import layers
-
-    mean, deviation = (float(figure) for figure in mean_and_deviation(dataset.train.targets))
-    published = keras.Model(inputs, layers.Rescaling(deviation, offset=mean)(standardised))
-    output = OutputSpec(name="value", dtype="float32", shape=(None, 1), kind="value")
-    graph = keras_graph(published, raw_input(dataset), output)
-
-    def targets(rows: Rows) -> Array:
-        return ((rows.targets.astype(np.float64) - mean) / deviation).astype(np.float32)
-
-    return Network(
-        task="regression",
-        fitted=keras.Model(inputs, standardised),
-        graphs=(graph,),
-        targets=targets,
-        history_unit="in deviations of the target",
-    )
-
-
-def mean_and_deviation(rows: Array) -> tuple[Any, Any]:
-    """Return both per column; the deviation of a constant column is 1."""
-    numbers = rows.astype(np.float64)
-    deviation = numbers.std(axis=0)
-    return numbers.mean(axis=0), np.where(deviation > 0, deviation, 1.0)
 
 
 RECIPE = Recipe(

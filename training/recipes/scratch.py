@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from training.datasets import Dataset, Rows
+from training.datasets.dataset import mean_and_deviation
 from training.errors import InvalidParameter
 from training.network import Graph, History, Network, probabilities, raw_input
 from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter, written
-from training.recipes.dnn import mean_and_deviation
 from training.recipes.recipe import Recipe
 from training.scratch.descent import Learned, descend
 from training.scratch.network import ACTIVATIONS, DenseNetwork, Layer, random_layers

@@ -7,6 +7,7 @@ are the front's business (`training.tables.front`), so that a client sends its r
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from training.options import FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.dnn import ACTIVATIONS, activation
 from training.recipes.recipe import Recipe
+from training.recipes.regression import regression
 
 # Keras's 0.99 needs hundreds of steps to learn the mean; a small table has a few dozen per epoch.
 BATCH_NORMALIZATION_MOMENTUM = 0.9
@@ -144,28 +146,10 @@ def _multi_class(matrix: Any, x: Any, dataset: Dataset, encode: Encode, graph: M
 
 
 def _regression(matrix: Any, x: Any, dataset: Dataset, encode: Encode, graph: MakeGraph) -> Network:
-    """Fit to targets of mean 0 and deviation 1; the published graph scales its answer back to the data's unit."""
-    import keras
     from keras import layers
 
-    known = dataset.train.targets.astype(np.float64)
-    mean, deviation = float(known.mean()), float(known.std()) or 1.0
-    standardised = layers.Dense(1)(x)
-    value = OutputSpec(name="value", dtype="float32", shape=(None, 1), kind="value")
-    main = graph(keras.Model(matrix, layers.Rescaling(deviation, offset=mean)(standardised)), value)
-
-    def targets(rows: Rows) -> Array:
-        return ((rows.targets.astype(np.float64) - mean) / deviation).astype(np.float32)
-
-    return Network(
-        task="regression",
-        fitted=keras.Model(matrix, standardised),
-        graphs=(main,),
-        encode=encode,
-        targets=targets,
-        exhibits=_exhibits(main),
-        history_unit="in deviations of the target",
-    )
+    network = regression(matrix, layers.Dense(1)(x), dataset, graph)
+    return dataclasses.replace(network, encode=encode, exhibits=_exhibits(network.main))
 
 
 def _exhibits(main: Graph) -> Callable[[Dataset, Evaluation], list[Exhibit]]:
