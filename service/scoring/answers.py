@@ -61,13 +61,15 @@ class Answers:
     def columns(self, outputs: Arrays, sizes: Sequence[Size | None] = ()) -> dict[str, pa.Array]:
         """Make the columns of a batch's outputs; `sizes` of the pictures as they were stretch the boxes."""
         found = detections.find(self.outputs)
-        rows = len(next(iter(outputs.values())))
-        scales = [detections.scale_to(size, self.inputs) for size in (sizes or [None] * rows)]
+        scales = self._scales(len(next(iter(outputs.values()))), sizes) if detections.has_boxes(self.outputs) else []
         arrays: list[pa.Array] = [_detections(found, outputs, scales)] if found else []
         for spec in self.outputs:
             if found is None or spec.name not in found.names:
                 arrays += self._arrays_of(spec, np.asarray(outputs[spec.name]), scales)
         return dict(zip(self.names, arrays, strict=True))
+
+    def _scales(self, rows: int, sizes: Sequence[Size | None]) -> list[Array]:
+        return [detections.scale_to(size, self.inputs) for size in (sizes or [None] * rows)]
 
     def _arrays_of(self, spec: OutputSpec, values: Array, scales: Sequence[Array]) -> list[pa.Array]:
         if _is_classification(spec):

@@ -85,8 +85,14 @@ def _may_feed(spec: InputSpec, kind: pa.DataType) -> bool:
     if spec.kind == "text" or spec.dtype == "string":
         return bool(is_text)
     if spec.kind == "image":
-        return bool(is_text or is_list(kind) or pa.types.is_binary(kind) or pa.types.is_struct(kind))
-    return is_list(kind)
+        return bool(
+            is_text
+            or is_list(kind)
+            or pa.types.is_binary(kind)
+            or pa.types.is_fixed_size_binary(kind)
+            or pa.types.is_struct(kind)
+        )
+    return is_list(kind) or bool(pa.types.is_fixed_size_binary(kind))
 
 
 def is_list(kind: pa.DataType) -> bool:

@@ -7,6 +7,7 @@ finished when it is killed is done again.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -192,6 +193,7 @@ def _connect(address: str) -> None:
         # A Ray of our own tells nobody that it runs, and is for this machine alone.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         own = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -216,7 +218,7 @@ def _answers(
             yield from found[number].read(size, columns)
 
     numbers = ray.data.from_items([{"span": number} for number in range(len(found))], override_num_blocks=len(found))
-    rows = numbers.map_batches(read, batch_size=1, num_cpus=CPUS_TO_READ, concurrency=count)
+    rows = numbers.map_batches(read, batch_size=1, num_cpus=CPUS_TO_READ, compute=ray.data.TaskPoolStrategy(count))
     return rows.map_batches(
         ScoringActor,
         fn_constructor_args=(Shipped.of(stored), settings, plan, [file.path for file in source.files]),
@@ -224,7 +226,7 @@ def _answers(
         batch_format="pyarrow",
         zero_copy_batch=True,
         num_cpus=CPUS_TO_SCORE,
-        concurrency=count,
+        compute=ray.data.ActorPoolStrategy(size=count),
     )
 
 

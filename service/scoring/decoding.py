@@ -50,10 +50,12 @@ def decode(table: pa.Table, bound: Bound, folder: Path, *, with_sizes: bool = Fa
     if len(columns) > 1:
         return _numbers_side_by_side(columns, bound)
     (column,) = columns
-    if spec.kind == "image" and not is_list(column.type):
+    if spec.kind == "image" and not (is_list(column.type) or pa.types.is_fixed_size_binary(column.type)):
         return _pictures(column, bound, folder, with_sizes=with_sizes)
     if is_list(column.type):
         return _lists(column, bound)
+    if pa.types.is_fixed_size_binary(column.type):
+        return _raw(column, bound)
     if any(size not in (None, 1) for size in spec.shape[1:]):
         raise InvalidColumns(f"{_named(bound)} holds {column.type}, expected lists for shape {list(spec.shape)}")
     decoded = _texts(column, bound) if spec.dtype == "string" else _numbers(column, bound, bound.columns[0])
@@ -221,6 +223,22 @@ def _shaped(values: Array, shape: tuple[int, ...], spec: InputSpec) -> Decoded |
     if dtype.kind in "biu" and values.dtype != dtype and not np.array_equal(typed, values):
         return None
     return Decoded(typed.reshape(shape))
+
+
+def _raw(column: pa.Array, bound: Bound) -> Decoded:
+    """Read the bytes of a row's values, as they lie in memory: by row, the lowest byte first."""
+    spec, dtype = bound.spec, _dtype(bound.spec)
+    wanted = math.prod(size or 1 for size in spec.shape[1:]) * dtype.itemsize
+    if dtype.hasobject or None in spec.shape[1:] or column.type.byte_width != wanted:
+        raise InvalidColumns(f"{_named(bound)} holds {column.type}, expected {wanted} bytes a row, or lists of values")
+    if column.null_count:
+        nothing = np.flatnonzero(column.is_null()).tolist()
+        whole = _raw(column.fill_null(bytes(wanted)), bound)
+        return Decoded(whole.values, dict.fromkeys(nothing, f"{_named(bound)} is null"))
+    body = column.buffers()[1]
+    first = column.offset * wanted
+    values = np.frombuffer(body, dtype.newbyteorder("<"), offset=first, count=len(column) * wanted // dtype.itemsize)
+    return Decoded(values.reshape(len(column), *(size or 1 for size in spec.shape[1:])))
 
 
 def _list_by_list(column: pa.Array, bound: Bound) -> Decoded:

@@ -176,7 +176,8 @@ def _kept(asked: tuple[str, ...] | None, schema: pa.Schema, fed: set[str], form:
 
 
 def _is_bulky(kind: pa.DataType) -> bool:
-    return is_list(kind) or pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    kinds = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
+    return is_list(kind) or any(is_of(kind) for is_of in kinds)
 
 
 def _run(

@@ -32,6 +32,9 @@ PART_SECONDS = 0.5
 USUAL_TEXT = 512
 USUAL_SIZE = 64
 USUAL_BATCH = 64
+# A model whose best batch runs for less gets larger ones.
+SHORT_RUN_SECONDS = 1e-3
+LARGEST_BATCH = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,8 +135,7 @@ class Scorer:
         self, table: pa.Table, parts: Sequence[tuple[Array, dict[str, pa.Array]]], problems: Problems
     ) -> pa.Table:
         kept = {name: table.column(name) for name in self.plan.keep}
-        reasons = pa.array([problems.get(row) for row in range(table.num_rows)], pa.string())
-        error = {ERROR: reasons} if self.plan.null_errors else {}
+        error = {ERROR: _reasons(problems, table.num_rows)} if self.plan.null_errors else {}
         if len(parts) == 1 and not problems and bool(np.all(parts[0][0][1:] > parts[0][0][:-1])):
             return pa.table(kept | parts[0][1] | error)
         return pa.table(kept | self._in_order(parts, table.num_rows) | error)
@@ -149,6 +151,12 @@ class Scorer:
         whole = pa.concat_tables([pa.table(columns) for _, columns in parts], promote_options="permissive")
         ordered = whole.take(order)
         return {name: ordered.column(name) for name in ordered.column_names}
+
+
+def _reasons(problems: Problems, count: int) -> pa.Array:
+    return (
+        pa.array([problems.get(row) for row in range(count)], pa.string()) if problems else pa.nulls(count, pa.string())
+    )
 
 
 def _of(rows: Array, decoded: Sequence[Decoded]) -> list[detections.Size | None]:
@@ -191,8 +199,14 @@ def best_batch(model: Proven) -> int:
     if not signature.batched:
         _check_one_by_one(signature)
         return 1
-    points = model.settled.cost.points
-    return min(points, key=lambda point: point[1] / point[0])[0] if points else USUAL_BATCH
+    cost = model.settled.cost
+    if not cost.points:
+        return USUAL_BATCH
+    best = min(cost.points, key=lambda point: point[1] / point[0])[0]
+    # Warm-up ends where a request would not gain; what is written in Python around each run is still to be spread.
+    while best >= cost.points[-1][0] and 2 * best <= LARGEST_BATCH and cost.seconds(2 * best) <= SHORT_RUN_SECONDS:
+        best *= 2
+    return best
 
 
 def _check_one_by_one(signature: Signature) -> None:
