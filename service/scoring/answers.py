@@ -81,7 +81,9 @@ class Answers:
             return [_labels(values.ravel(), spec.labels)]
         if spec.kind == "boxes" and values.shape[-1:] == (4,):
             values = np.stack([detections.scaled(boxes, scale) for boxes, scale in zip(values, scales, strict=True)])
-        return [column_of(values)]
+        # An open dimension may be 1 in this batch and 2 in the next.
+        is_open = None in spec.shape[1:]
+        return [_lists(values) if is_open else column_of(values)]
 
 
 def _is_classification(spec: OutputSpec) -> bool:
@@ -103,8 +105,10 @@ def _detections(found: detections.Detections, outputs: Arrays, scales: Sequence[
 
 def column_of(values: Array) -> pa.Array:
     """Make a column of an output [rows, …]: its values, or lists of them where a row has several."""
-    if values.size == len(values):
-        return _plain(values.ravel())
+    return _plain(values.ravel()) if values.size == len(values) else _lists(values)
+
+
+def _lists(values: Array) -> pa.Array:
     column = _plain(values.ravel())
     for axis in range(values.ndim - 1, 0, -1):
         count = int(np.prod(values.shape[:axis]))

@@ -24,7 +24,7 @@ Format = Literal["parquet", "csv", "jsonl"]
 SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # A row group of the Parquet file holds at least one part, and is full with so many rows or bytes.
 GROUP_ROWS = 2**17
-GROUP_BYTES = 64 * 2**20
+GROUP_BYTES = 32 * 2**20
 
 
 def format_of(path: Path) -> Format:
