@@ -196,9 +196,9 @@ def _connect(address: str) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray's own has no other class where a node does not start
         reason = str(error).strip().split("\n")[0]
-        raise InferenceFailed(f"--ray {address}: no cluster: {reason}; --ray local starts one here") from None
+        raise InferenceFailed(f"--ray {address}: no cluster: {reason}") from None
 
 
 def _answers(
