@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
+from model_store import STARTER_MODELS, Store, StoredVersion, StoreError, opening
+from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
@@ -80,7 +81,7 @@ def train(
         recipe: a recipe's name, as `training.recipes.RECIPES` lists them.
         data: a data set's name, or the path of a .csv, .parquet, .jsonl or .npz file; by default the recipe's own,
             which needs no download.
-        store: the folder of the store; it is made if it is missing.
+        store: the store's folder, which is made if it is missing, or its URL.
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit, the file and the export, as they are or as text.
         may_publish_starters: allow the store to be the starter models that ship with Ovenbird.
@@ -232,7 +233,11 @@ def _unfit(recipe: Recipe, source: str, received: str) -> UnfitDataset:
 def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     """Open a store to publish in; raises `UnusableStore` for a place that cannot become one."""
     try:
-        store = Store(place)
+        store = opening.open_store(place)
+        if isinstance(store, RemoteStore):
+            # A fit may take hours: what will not take its model is better found now.
+            store.check_writable()
+            return store
     except StoreError as error:
         raise UnusableStore(str(error)) from None
     root = store.root.resolve()

@@ -190,7 +190,7 @@ def publish(trained: Trained, say: Say) -> list[StoredVersion]:
     group = group_of(job, network)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
         drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
-        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
+        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.location}")
         return job.store.publish(*drafts)
 
 

@@ -59,7 +59,7 @@ class RemoteFiles:
     def _root(self) -> str:
         return str(self._system._strip_protocol(self.address.url)).rstrip("/")
 
-    def list(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, Entry]:
         """List every file: all of them, or an error."""
         with self._told():
             found = self._find()

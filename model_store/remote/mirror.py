@@ -31,8 +31,8 @@ SETTLED_SECONDS = 10.0
 class Mirror:
     """Mirrors a store into a cache.
 
-    What changes besides the cache: `_away`, why the last look failed, and `_bad`: versions whose files differ from their
-    manifests, as they were then. Unchanged, those are not fetched again.
+    What changes besides the cache: `_away`, why the last look failed, and `_bad`: versions whose files differ from
+    their manifests, as they were then. Unchanged, those are not fetched again.
     """
 
     def __init__(self, files: RemoteFiles, cache: Cache) -> None:
@@ -94,7 +94,7 @@ class Mirror:
         return {path.removeprefix(prefix): entry for path, entry in found if path.startswith(prefix)}
 
     def _bring_in_line(self, seen: Seen) -> None:
-        entries = self._files.list()
+        entries = self._files.entries()
         if not entries and seen.entries and not seen.was_empty:
             self._cache.note(replace(seen, was_empty=True))
             raise StoreAway(f"store {str(self._files.address)!r} is empty all at once; believed if it stays so")

@@ -71,7 +71,7 @@ class Publisher:
 
     def _claim(self, models: Sequence[str]) -> int:
         for attempt in range(TRIES):
-            number = Listing.of(self._files.list()).free_number(models)
+            number = Listing.of(self._files.entries()).free_number(models)
             if self._is_ours(models, number):
                 return number
             self._rest(min(LONGEST_REST_SECONDS, 0.05 * 2**attempt) * random.random())  # noqa: S311
@@ -81,7 +81,7 @@ class Publisher:
         """Claim a number; tell whether nobody else has it, in any of the models, and mark their folders."""
         for claim in self._claims(models, number):
             self._files.write(claim, b"")
-        now = Listing.of(self._files.list())
+        now = Listing.of(self._files.entries())
         alone = all(
             (model, number) not in now.versions and now.claims.get((model, number)) == (claim,)
             for model, claim in zip(models, self._claims(models, number), strict=True)
@@ -106,7 +106,7 @@ class Publisher:
             self._files.write(f"{draft.model}/{number}/{MANIFEST_FILE}", draft.manifest.to_json().encode())
 
     def _take_back(self, models: Sequence[str], number: int) -> None:
-        versions = Listing.of(self._files.list()).versions
+        versions = Listing.of(self._files.entries()).versions
         for model in models:
             found = versions.get((model, number))
             self._remove_version(f"{model}/{number}", found.files if found else {})
@@ -119,7 +119,7 @@ class Publisher:
 
     def _clear_up(self) -> None:
         """Remove what publishers left that were killed more than a day ago."""
-        entries = self._files.list()
+        entries = self._files.entries()
         listing = Listing.of(entries)
         for (model, number), version in listing.versions.items():
             if version.is_marked and all(self._is_stale(entry) for entry in version.files.values()):

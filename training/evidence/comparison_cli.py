@@ -37,11 +37,18 @@ def compare(first: str, second: str, store_location: str | None, as_json: bool, 
       ovenbird store compare mnist-cnn@stable mnist-cnn --html comparison.html
     """
     opened = open_store(store_location, announce=not as_json)
-    sides = [fail_in_one_line(lambda name=name: Side.read(find(opened, name))) for name in (first, second)]  # type: ignore[misc]
+    sides = [fail_in_one_line(lambda name=name: Side.read(_fetched(opened, name))) for name in (first, second)]  # type: ignore[misc]
     found = fail_in_one_line(lambda: comparison.compare(*sides))
     if page is not None:
         _write_page(page, found, sides)
     click.echo(json.dumps(found, indent=2) if as_json else as_text(found))
+
+
+def _fetched(opened: Store, name: str) -> StoredVersion:
+    """Find a version, and have its files at hand."""
+    stored = find(opened, name)
+    opened.fetch(stored)
+    return stored
 
 
 def find(opened: Store, name: str) -> StoredVersion:
