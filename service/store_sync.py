@@ -54,7 +54,7 @@ class StoreSync:
 
     def _failed(self, reason: str) -> None:
         if not self._trouble:
-            LOGGER.warning("%s; what is in the cache serves on", reason)
+            LOGGER.warning("%s (what is in the cache serves)", reason)
         self._trouble = reason
         self._failures += 1
         self._metrics.store_sync_failures.labels(self._store.location).inc()

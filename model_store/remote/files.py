@@ -5,6 +5,7 @@ Whatever a file system's library raises becomes `StoreAway` here, in one line an
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -62,6 +63,7 @@ class RemoteFiles:
     def entries(self) -> dict[str, Entry]:
         """List every file: all of them, or an error."""
         with self._told():
+            self._system.invalidate_cache()  # some keep listings whatever they are asked
             found = self._find()
         return {self._relative(name): _entry(info) for name, info in found if info.get("type") != "directory"}
 
@@ -195,7 +197,8 @@ def _options(address: Address) -> dict[str, Any]:
             "trust_env": True,
         }
         if address.credentials is not None:
-            client["auth"] = aiohttp.BasicAuth(*address.credentials)
+            pair = base64.b64encode(":".join(address.credentials).encode()).decode()
+            client["headers"] = {"Authorization": f"Basic {pair}"}
         return {"client_kwargs": client}
     return {}
 

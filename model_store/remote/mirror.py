@@ -26,6 +26,8 @@ WANTED_FILE = ".wanted.json"
 FETCHED_FILE = ".fetched.json"
 # A file without a manifest that was not touched for so long is taken for whole at the first look.
 SETTLED_SECONDS = 10.0
+# Of a model's versions that were fetched so many stay, for a rollback while the store is away; and what is chosen.
+KEPT_VERSIONS = 3
 
 
 class Mirror:
@@ -84,6 +86,7 @@ class Mirror:
                 self._raise_if_bad(stored)
                 try:
                     self._download(stored, lacking)
+                    self._make_room(stored)
                 except OSError as error:
                     raise StoreAway(f"{stored}: the cache {str(self._cache.root)!r}: {error.strerror}") from None
 
@@ -166,6 +169,20 @@ class Mirror:
         if wanted is None or wanted == _text(stored, FETCHED_FILE):
             return []
         return list(json.loads(wanted))
+
+    def _make_room(self, newcomer: StoredVersion) -> None:
+        """Let go of files of old versions that nothing chooses any more; they can be fetched again."""
+        model = newcomer.model
+        here = [self._local.stored(model, number) for number in self._local.versions(model)]
+        old = [of for of in here if of.onnx_path.exists() and not of.is_bare][:-KEPT_VERSIONS]
+        try:
+            kept = {newcomer.version, *(self._local.select(model).versions if old else ())}
+        except StoreError:
+            return
+        for stored in old:
+            if stored.version not in kept:
+                text = (stored.path / MANIFEST_FILE).read_bytes()
+                self._cache.put_folder(stored.path, {MANIFEST_FILE: text})
 
     def _raise_if_bad(self, stored: StoredVersion) -> None:
         before = self._bad.get((stored.model, stored.version))
