@@ -150,8 +150,9 @@ class Store:
         """Whether it is mirrored from elsewhere."""
         return False
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> None:
-        """Look at the store anew: a folder is read as it is."""
+    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
+        """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
+        return time.time()
 
     def fetch(self, stored: StoredVersion) -> None:
         """Have a version's files at hand: in a folder they are."""

@@ -15,8 +15,8 @@ from service.telemetry.metrics import Metrics
 class StoreSync:
     """Looks at one store.
 
-    What changes: `_trouble`, why the last look failed, and `_failures`, how many have failed in a row; in the loader's
-    thread only.
+    What changes, in the loader's thread only: `_trouble`, why the last look failed, `_failures`, how many have failed
+    in a row, and `_at`, when the newest look began that did not fail, here or in another worker.
     """
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
@@ -24,6 +24,7 @@ class StoreSync:
         self._metrics = metrics
         self._trouble = ""
         self._failures = 0
+        self._at = 0.0
 
     @property
     def trouble(self) -> str:
@@ -38,13 +39,16 @@ class StoreSync:
         """
         if not self._store.is_remote:
             return
-        began = time.monotonic()
+        began = time.time()
         try:
-            self._store.refresh(max_age=max_age, wait=False)
+            at = self._store.refresh(max_age=max_age, wait=False)
         except StoreError as error:
             self._failed(str(error))
-        else:
-            self._succeeded(time.monotonic() - began)
+            return
+        if at >= began:
+            self._metrics.store_sync_seconds.labels(self._store.location).set(time.time() - began)
+        if at > self._at:
+            self._succeeded(at)
 
     def seconds_until_next(self, interval: float, *, serves: bool) -> float:
         """Say how long to wait: where nothing serves yet, failed looks are repeated sooner, ever less often."""
@@ -59,9 +63,8 @@ class StoreSync:
         self._failures += 1
         self._metrics.store_sync_failures.labels(self._store.location).inc()
 
-    def _succeeded(self, seconds: float) -> None:
+    def _succeeded(self, at: float) -> None:
         if self._trouble:
             LOGGER.info("store %s: it answers again", self._store.location)
-        self._trouble, self._failures = "", 0
-        self._metrics.store_sync_timestamp.labels(self._store.location).set(time.time())
-        self._metrics.store_sync_seconds.labels(self._store.location).set(seconds)
+        self._trouble, self._failures, self._at = "", 0, at
+        self._metrics.store_sync_timestamp.labels(self._store.location).set(at)

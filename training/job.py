@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_store import STARTER_MODELS, Store, StoredVersion, StoreError, opening
+from model_store import STARTER_MODELS, ReadOnlyStore, Store, StoredVersion, WrongStoreUrl, opening
 from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
@@ -238,7 +238,7 @@ def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
             # A fit may take hours: what will not take its model is better found now.
             store.check_writable()
             return store
-    except StoreError as error:
+    except (ReadOnlyStore, WrongStoreUrl) as error:
         raise UnusableStore(str(error)) from None
     root = store.root.resolve()
     if root.is_relative_to(STARTER_MODELS.resolve()) and not may_publish_starters:

@@ -22,6 +22,8 @@ from model_store.remote.address import Address, without_secrets
 # Whose `find` is one listing of everything below a prefix. That of others goes through folders, and passes over those
 # that it cannot read: a part would look like the whole.
 _LISTED_AT_ONCE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
+# Where a container that is not there is listed as if it were empty.
+_NO_CONTAINER_IS_EMPTY = ("az", "abfs", "abfss")
 _DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 
@@ -59,6 +61,10 @@ class RemoteFiles:
     @cached_property
     def _root(self) -> str:
         return str(self._system._strip_protocol(self.address.url)).rstrip("/")
+
+    @property
+    def _container(self) -> str:
+        return self._root.partition("/")[0]
 
     def entries(self) -> dict[str, Entry]:
         """List every file: all of them, or an error."""
@@ -128,7 +134,10 @@ class RemoteFiles:
 
     def _find(self) -> list[tuple[str, dict[str, Any]]]:
         if self.address.scheme in _LISTED_AT_ONCE:
-            return list(self._system.find(self._root, detail=True).items())
+            found = list(self._system.find(self._root, detail=True).items())
+            if not found and self.address.scheme in _NO_CONTAINER_IS_EMPTY and not self._system.exists(self._container):
+                raise FileNotFoundError(f"no container {self._container!r}")
+            return found
         if self.address.scheme not in ("http", "https") and not self._system.exists(self._root):
             return []  # the first publisher makes the folder
         return list(self._walk(self._root))

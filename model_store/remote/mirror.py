@@ -44,8 +44,8 @@ class Mirror:
         self._away = ""
         self._bad: dict[tuple[str, int], tuple[list[Entry], str]] = {}
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> None:
-        """Look at the store, and bring the cache in line.
+    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
+        """Look at the store, and bring the cache in line; return when the store was as the cache is now.
 
         Args:
             max_age: a look that another process took so many seconds ago is as good.
@@ -58,15 +58,16 @@ class Mirror:
         with self._cache.turn(wait=wait or not self._cache.seen().at) as mine:
             seen = self._cache.seen()
             if not mine or 0 <= time.time() - seen.at < max_age:
-                return
+                return seen.at
             try:
-                self._bring_in_line(seen)
+                looked = self._bring_in_line(seen)
             except StoreAway as error:
                 self._away = str(error)
                 raise
             except OSError as error:
                 raise StoreError(f"cannot write to the cache {str(self._cache.root)!r}: {error.strerror}") from None
             self._away = ""
+            return looked
 
     def fetch(self, stored: StoredVersion) -> None:
         """Bring a version's files into the cache, unless they are there.
@@ -96,7 +97,8 @@ class Mirror:
         found = self._cache.seen().entries.items()
         return {path.removeprefix(prefix): entry for path, entry in found if path.startswith(prefix)}
 
-    def _bring_in_line(self, seen: Seen) -> None:
+    def _bring_in_line(self, seen: Seen) -> float:
+        began = time.time()
         entries = self._files.entries()
         if not entries and seen.entries and not seen.was_empty:
             self._cache.note(replace(seen, was_empty=True))
@@ -107,7 +109,8 @@ class Mirror:
         self._touch_repaired(listing, seen)
         self._remove_gone(listing)
         kept = {path: entry for path, entry in entries.items() if path not in missed}
-        self._cache.note(Seen(time.time(), kept, was_empty=not entries))
+        self._cache.note(Seen(began, kept, was_empty=not entries))
+        return began
 
     def _bring_texts(self, listing: Listing, entries: Mapping[str, Entry], seen: Seen) -> set[str]:
         """Read what is new of manifests and of the files beside the versions; return what was gone meanwhile."""

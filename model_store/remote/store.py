@@ -47,9 +47,9 @@ class RemoteStore(Store):
         """Whether it is mirrored from elsewhere."""
         return True
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> None:
+    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
         """Bring the cache in line with the store; see `Mirror.refresh`."""
-        self._mirror.refresh(max_age=max_age, wait=wait)
+        return self._mirror.refresh(max_age=max_age, wait=wait)
 
     def fetch(self, stored: StoredVersion) -> None:
         """Bring a version's files into the cache; see `Mirror.fetch`."""
