@@ -150,7 +150,7 @@ class Store:
         """Whether it is mirrored from elsewhere."""
         return False
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
+    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
         """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
         return time.time()
 

@@ -63,6 +63,7 @@ class Process:
     operations: int = 0
     resting: int = 0
     published: list[int] = field(default_factory=list)
+    now: Callable[[], float] = time.time
 
     @property
     def address(self) -> Address:
@@ -102,7 +103,7 @@ class Process:
     def run(self, drafts: list[Draft]) -> greenlet:
         def work() -> None:
             with contextlib.suppress(Killed):
-                self.published.append(Publisher(self, rest=self.rest).publish(drafts))  # type: ignore[arg-type]
+                self.published.append(Publisher(self, rest=self.rest, now=self.now).publish(drafts))  # type: ignore[arg-type]
 
         return greenlet(work)
 
@@ -130,7 +131,7 @@ def bucket_with_drafts(publishers: int, models: tuple[str, ...]) -> Iterator[tup
         yield Bucket(RemoteFiles(Address.parse(f"memory://{uuid.uuid4().hex}/m"))), drafts
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     publishers=st.integers(2, 3),
     models=st.sampled_from([("one",), ("encoder", "decoder")]),
@@ -152,7 +153,17 @@ def test_publishers_in_any_order_never_write_into_one_folder(
         assert not Listing.of(bucket.files.entries()).claims
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.parametrize("stalls_at", range(1, 14))
+def test_a_publisher_that_stalls_finds_its_number_taken_by_one_that_came_and_went(stalls_at: int) -> None:
+    with bucket_with_drafts(2, ("one",)) as (bucket, drafts):
+        slow, quick = Process(bucket), Process(bucket)
+
+        run_in_order([slow.run(drafts[0]), quick.run(drafts[1])], [0] * stalls_at + [1] * 40, bucket.readable)
+
+        assert {*slow.published, *quick.published} == {1, 2}
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     dies_at=st.integers(1, 20),
     models=st.sampled_from([("one",), ("encoder", "decoder")]),
@@ -182,8 +193,9 @@ def test_what_a_killed_publisher_left_is_removed_after_a_day(dies_at: int) -> No
         run_in_order([process.run(drafts[0])], (), bucket.readable)
         left = {key for key, version in Listing.of(bucket.files.entries()).versions.items() if version.is_marked}
 
-        tomorrow = Publisher(bucket.files, now=lambda: time.time() + STALE_SECONDS + 60)
-        number = tomorrow.publish(drafts[1])
+        tomorrow = Process(bucket, now=lambda: time.time() + STALE_SECONDS + 60)
+        run_in_order([tomorrow.run(drafts[1])], (), bucket.readable)
+        (number,) = tomorrow.published
 
         listing = Listing.of(bucket.files.entries())
         assert bool(left) == (6 <= dies_at <= 9)
