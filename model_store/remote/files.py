@@ -192,7 +192,7 @@ class RemoteFiles:
 def _options(address: Address) -> dict[str, Any]:
     """Say what fsspec's defaults leave open: bounds on every wait, and who asks a web server."""
     if address.scheme in ("s3", "s3a"):
-        config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": {"max_attempts": 2}}
+        config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": {"max_attempts": 1}}
         # Servers that are not Amazon's often lack the checksums; every file is compared with its sha256 here anyway.
         for name in ("request_checksum_calculation", "response_checksum_validation"):
             if f"AWS_{name.upper()}" not in os.environ:
