@@ -80,12 +80,12 @@ class Repository:
     @property
     def ready(self) -> bool:
         """Whether the first load is done, and something serves (or the store is empty)."""
-        return self._started and (bool(self._serving) or not (self._status or self._sync.trouble))
+        return self._started and (bool(self._serving) or not (self._status or self.store_trouble))
 
     @property
     def store_trouble(self) -> str:
-        """Why the last look at a remote store failed; "" if it did not."""
-        return self._sync.trouble
+        """Why the last look at a remote store that is watched failed; "" if it did not."""
+        return self._sync.trouble if self._settings.control == "poll" else ""
 
     def names(self) -> list[str]:
         """List the models that are served."""

@@ -144,7 +144,7 @@ def test_a_store_that_goes_away_is_counted_and_what_is_cached_serves_on(
         await repository._sync_store(max_age=0.0)
         await repository.refresh()
         text = metrics.text().decode()
-        return repository.ready, repository.store_trouble, repository.served()["double"].versions, text
+        return repository.ready, repository._sync.trouble, repository.served()["double"].versions, text
 
     ready, trouble, versions, text = with_repository(bucket, tmp_path, work)
 
@@ -152,6 +152,16 @@ def test_a_store_that_goes_away_is_counted_and_what_is_cached_serves_on(
     assert "is empty all at once" in trouble
     assert f'ovenbird_store_sync_failures_total{{store="file://{bucket}"}} 1.0' in text
     assert f'ovenbird_store_sync_timestamp_seconds{{store="file://{bucket}"}} 1.' in text
+
+
+def test_without_its_store_a_service_that_is_told_what_to_load_is_ready_to_be_told(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    store = open_store("http://127.0.0.1:1/models", cache=tmp_path)
+    repository = Repository(store, Settings(control="explicit"), Metrics())
+
+    asyncio.run(repository.start())
+
+    assert repository.ready
 
 
 def test_without_store_and_cache_a_service_that_loads_once_does_not_start(tmp_path: Path) -> None:
