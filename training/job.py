@@ -14,7 +14,15 @@ from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
-from training.errors import ForeignParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.errors import (
+    ForeignParameter,
+    InvalidParameter,
+    MissingPackage,
+    UnfitDataset,
+    UnknownDataset,
+    UnknownRecipe,
+    UnusableStore,
+)
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
 from training.fitting.machines import meeting, read_place
@@ -154,6 +162,7 @@ def prepare(
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
     assert isinstance(export, ExportOptions)
+    check_quantizable(export, chosen)
     form = user_files.form_of(Path(source), chosen.learns) if datasets.is_file(source) else None
     user_files.check_options(source, form, parameters)
     model = name or default_name(source, recipe)
@@ -203,6 +212,12 @@ def check_names(recipe: Recipe, given: Iterable[str]) -> None:
         owners = [other.name for other in RECIPES.values() if name in other.parameters.as_json()]
         if owners and name not in known and name not in shared:
             raise ForeignParameter(name, recipe=recipe.name, known=known, owners=owners)
+
+
+def check_quantizable(options: ExportOptions, recipe: Recipe) -> None:
+    """Refuse int8 for what it would spoil; raises `InvalidParameter`."""
+    if options.quantize != "none" and recipe.float32_only:
+        raise InvalidParameter("quantize", options.quantize, expected=f"none: {recipe.float32_only}")
 
 
 def default_name(source: str, recipe: str) -> str:

@@ -99,8 +99,9 @@ class Network:
     not fit, `learn` does: it is given the rows to learn from, those held back and the options, and gives
     an empty history where there is nothing to fit. `after_fit` is given
     the same rows when the weights are found: for thresholds and for models on top of this one. `evaluate` measures
-    the test rows where the task's own figures do not fit or suffice; `exhibits` are shown in the report besides.
-    `further_stages` follow what the options say. `write_beside` puts more files into the main graph's version.
+    the main graph, whoever computes it, on the test rows where the task's own figures do not fit or suffice.
+    `exhibits` are shown in the report besides. `further_stages` follow what the options say. `write_beside` puts more
+    files into the main graph's version.
     `history_unit` says what the fit's errors are measured in, where that is not the data's own unit.
     """
 
@@ -114,7 +115,7 @@ class Network:
     further_stages: tuple[Stage, ...] = ()
     learn: Callable[[Rows, Rows, FitOptions], History] | None = None
     after_fit: Callable[[Rows, Rows], None] | None = None
-    evaluate: Callable[[Dataset], Evaluation] | None = None
+    evaluate: Callable[[Graph, Dataset], Evaluation] | None = None
     exhibits: Callable[[Dataset, Evaluation], Sequence[Exhibit]] = lambda *_: ()
     write_beside: Callable[[Path], None] = lambda _: None
     history_unit: str = ""

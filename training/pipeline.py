@@ -28,8 +28,8 @@ from training.evidence.report import write_page, write_report
 from training.evidence.report_page import FileFacts
 from training.exporting.export import export
 from training.exporting.latency import measure_latency
-from training.exporting.quantize import Quantized, check_quantizable, quantize
-from training.exporting.verify import measure_int8, verify
+from training.exporting.quantize import Quantized, quantize
+from training.exporting.verify import measure_int8, verify, with_int8_margin
 from training.fitting.devices import device_names, spread_over
 from training.fitting.fit import Company, Fit, Say, fit, validation
 from training.fitting.machines import VARIABLE, Machines
@@ -76,7 +76,6 @@ def run(
     data = look_over(job.dataset, say)
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
-        check_quantizable(network, job.export)
         if machines is not None:
             join(job, network, machines)
             say(f"machines  {len(machines.place.workers)} fit together")
@@ -208,6 +207,7 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
     if is_main and job.export.quantize != "none":
         quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
+        graph = with_int8_margin(graph, path)
         parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
         say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
     write_golden(graph, job.dataset, folder)

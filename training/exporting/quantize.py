@@ -1,39 +1,30 @@
-"""An exported file → the same file in int8, if it stays as good: weights and activations of its matrix products.
+"""An exported file → the same file in int8, if it stays as good on the held-out rows. Knows no store.
 
-Static quantisation (QDQ): the ranges come from training rows. Recurrent layers stay float32. Knows no store.
+The file is asked through onnxruntime, and measured by the evaluation that measured Keras.
 """
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-from onnx import helper
 
 from model_store.manifest import INT8
 from training.datasets import Dataset
-from training.datasets.dataset import Array, tensors
-from training.errors import InvalidGraph, InvalidParameter, QuantizationRefused
+from training.datasets.dataset import Array
+from training.errors import QuantizationRefused
 from training.evidence.evaluate import evaluate
 from training.evidence.exhibit import Evaluation
-from training.exporting.export import canonical
+from training.exporting.int8_file import METHOD, ROWS_AT_ONCE, write_int8
 from training.exporting.latency import time_batches
-from training.exporting.onnx_check import problems, signature_problems
 from training.exporting.onnx_session import Session
-from training.network import Answers, Computation, Graph, Network
+from training.network import Answers, Computation, Network
 from training.options import ExportOptions
 
-# Softmax, pooling and recurrent layers gain nothing, and lose precision.
-QUANTIZED_OPERATORS = ("Conv", "Gemm", "MatMul")
 CALIBRATION_ROWS = 256
-ROWS_AT_ONCE = 64
-BIGGER_IS_BETTER = {"accuracy"}
-METHOD = "static QDQ: activations QUInt8, weights QInt8 for each channel"
+BIGGER_IS_BETTER = {"accuracy", "map_50", "right_and_localised", "explained_variance"}
 
 
 @dataclass(frozen=True)
@@ -42,13 +33,6 @@ class Quantized:
 
     evaluation: Evaluation
     facts: dict[str, Any]
-
-
-def check_quantizable(network: Network, options: ExportOptions) -> None:
-    """Refuse, before anything is fitted, what could not be compared afterwards; raises `InvalidParameter`."""
-    if options.quantize != "none" and network.evaluate is not None:
-        expected = "none: this recipe measures itself in its own way, so that float32 and int8 cannot be compared"
-        raise InvalidParameter("quantize", options.quantize, expected=expected)
 
 
 def quantize(
@@ -62,7 +46,7 @@ def quantize(
     """
     rows = _calibration_rows(dataset)
     before = _size_and_latency(path, dataset)
-    operators = _write_int8(network.main, path, network.main.sample(rows))
+    operators = write_int8(network.main, path, network.main.sample(rows), last_in_float=network.task == "detection")
     measured = evaluate(_computed_by(network, Session(path)), dataset)
     facts = {
         "format": INT8,
@@ -101,83 +85,6 @@ def _calibration_rows(dataset: Dataset) -> Array:
 def _size_and_latency(path: Path, dataset: Dataset) -> dict[str, Any]:
     times = time_batches(Session(path).run, dataset.test.inputs)
     return {"bytes": path.stat().st_size, "microseconds": {str(rows): time for rows, time in times.items()}}
-
-
-def _write_int8(graph: Graph, path: Path, rows: Array) -> dict[str, int]:
-    """Replace the file; return how many operators of each kind are computed in int8."""
-    source = onnx.load(path)
-    model = _quantized(path, _Feed(tensors(rows, [spec.name for spec in graph.inputs])))
-    names = [spec.name for spec in graph.inputs], [spec.name for spec in graph.outputs]
-    model = canonical(model, inputs=names[0], outputs=names[1])
-    _declare_used_domains(model)
-    helper.set_model_props(model, {entry.key: entry.value for entry in source.metadata_props} | {"quantization": INT8})
-    found = problems(model) or [
-        *signature_problems("input", model.graph.input, graph.inputs),
-        *signature_problems("output", model.graph.output, graph.outputs),
-    ]
-    if found:
-        raise InvalidGraph(f"the int8 graph is wrong: {'; '.join(found)}")
-    operators = _count_quantized(model)
-    if not operators:
-        raise QuantizationRefused(
-            f"nothing to quantise: the graph has no {', '.join(QUANTIZED_OPERATORS)} with weights; use quantize=none"
-        )
-    onnx.save(model, path)
-    return operators
-
-
-def _quantized(path: Path, feed: _Feed) -> Any:
-    # Imported when it is wanted: it is slow to import, and most jobs need none of it.
-    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
-        prepared, written = Path(scratch) / "prepared.onnx", Path(scratch) / "int8.onnx"
-        # The symbolic inference needs one more package, and finds nothing more in these graphs.
-        quant_pre_process(path, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            written,
-            feed,
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(QUANTIZED_OPERATORS),
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-        )
-        return onnx.load(written)
-
-
-class _Feed:
-    """Rows for onnxruntime's calibration, a batch at a time; it asks by `get_next` until there is None."""
-
-    def __init__(self, feed: Mapping[str, Array]) -> None:
-        rows = len(next(iter(feed.values())))
-        self._batches: Iterator[dict[str, Array]] = (
-            {name: array[start : start + ROWS_AT_ONCE] for name, array in feed.items()}
-            for start in range(0, rows, ROWS_AT_ONCE)
-        )
-
-    def get_next(self) -> dict[str, Array] | None:
-        return next(self._batches, None)
-
-
-def _declare_used_domains(model: Any) -> None:
-    """Keep the operator sets that the graph uses: the quantiser declares a dozen."""
-    used = {node.domain for node in model.graph.node} | {""}
-    kept = [(entry.domain, entry.version) for entry in model.opset_import if entry.domain in used]
-    del model.opset_import[:]
-    model.opset_import.extend(helper.make_opsetid(*entry) for entry in kept)
-
-
-def _count_quantized(model: Any) -> dict[str, int]:
-    dequantized = {node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
-    found = [
-        node.op_type
-        for node in model.graph.node
-        if node.op_type in QUANTIZED_OPERATORS and {*node.input[:2]} <= dequantized
-    ]
-    return {operator: found.count(operator) for operator in sorted({*found})}
 
 
 @dataclass(frozen=True)

@@ -96,12 +96,12 @@ def build(parameters: AutoencoderParameters, dataset: Dataset) -> Network:
         graphs=(main, codes, pictures, *(part.graph for part in (anomalies, probe) if part is not None)),
         targets=_pixels,
         after_fit=after_fit,
-        evaluate=partial(_evaluate, main, probe),
+        evaluate=partial(_evaluate, probe),
         exhibits=exhibits.show,
     )
 
 
-def _evaluate(main: Graph, probe: Probe | None, dataset: Dataset) -> Evaluation:
+def _evaluate(probe: Probe | None, main: Graph, dataset: Dataset) -> Evaluation:
     """Measure the reconstructions, and what the codes tell about the classes beside the raw pixels."""
     answers = main.predict(dataset.test.inputs)
     reconstructed = answers["reconstruction"].astype(np.float32)
