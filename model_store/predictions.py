@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -48,6 +48,10 @@ class Predictions:
     error: Numbers | None = None
     truth_counts: Numbers | None = None
     predicted_counts: Numbers | None = None
+
+    def __len__(self) -> int:
+        first = next(column for column in (self.predicted_counts, self.error, self.predicted) if column is not None)
+        return len(first)
 
     @property
     def errors(self) -> Means:
@@ -147,3 +151,19 @@ def bootstrap_means(values: npt.NDArray[Any], resamples: int = RESAMPLES) -> Mea
         for done in range(0, resamples, at_once)
     ]
     return np.concatenate(parts)
+
+
+def resamples(rows: int, shares: npt.NDArray[Any], width: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Draw as many rows as there are, again and again (always the same draws): how often each share came.
+
+    Args:
+        rows: how many rows there are.
+        shares: which share of them is alike, and need only be counted: [shares], 1 in all.
+        width: how many numbers of each draw are computed with at once.
+
+    Yields:
+        int64 [draws, shares], a part of the draws at a time.
+    """
+    random, at_once = np.random.default_rng(0), max(1, DRAWN_AT_ONCE // width)
+    for done in range(0, RESAMPLES, at_once):
+        yield random.multinomial(rows, shares, size=min(at_once, RESAMPLES - done))

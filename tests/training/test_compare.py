@@ -170,7 +170,7 @@ def test_detectors_are_told_apart_by_the_pictures_that_both_looked_at(publish, a
     assert found["per_class"]["cat"] == {"first": 0.5, "second": 0.5, "difference": 0.0}
     shown = ask("keen", "blind", "--html", str(tmp_path / "page.html"))
     assert "mAP@0.5 " in shown.output
-    assert f"{test['second']:.4g} of keen@1, {test['first']:.4g} of blind@1: -" in shown.output
+    assert f"{test['second']:.4g} of keen@1, {test['first']:.4g} of blind@1, a difference of -" in shown.output
     assert "keen@1 is better" in shown.output
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Average precision of each class" in page

@@ -161,6 +161,8 @@ def test_the_report_shows_scenes_curves_and_figures_per_class(finder: StoredVers
     reports = {name for name in finder.manifest.files if name.endswith(".png")}
     assert reports >= {f"report/{name}.png" for name in ("learning_curves", "scenes", "precision_recall")}
     assert facts["per_class"]["square"]["ap_50"] <= 1
+    bounds = facts["intervals"]["map_50"]
+    assert bounds["low"] < finder.manifest.metrics["map_50"] < bounds["high"]
     assert len(facts["precision_at_recalls"]["bars"]) == 101
     mean = np.mean([figures["ap_50"] for figures in facts["per_class"].values()])
     assert mean == pytest.approx(finder.manifest.metrics["map_50"], abs=1e-5)

@@ -6,12 +6,13 @@ twice. Source of the measure: `training.detection.metrics`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from model_store.predictions import resamples
 from training.detection.metrics import RECALLS, best, matched
 
 Floats = npt.NDArray[np.floating]
@@ -56,6 +57,14 @@ def _rank(truths: Sequence[Floats], found: Sequence[Floats], index: float) -> Ra
         picture.append(np.full(len(boxes), number))
     order = np.argsort(-np.concatenate(scores), kind="stable")
     return RankedClass(np.concatenate(right)[order], np.concatenate(picture)[order], objects)
+
+
+def draws(*sides: Sequence[RankedClass]) -> Iterator[Integers]:
+    """Draw the pictures of detectors that looked at the same ones: how often each came, [draws, pictures]."""
+    classes = [one for side in sides for one in side]
+    pictures = len(classes[0].objects)
+    width = max(pictures, *(len(one.picture) for one in classes))
+    return resamples(pictures, np.full(pictures, 1 / pictures), width)
 
 
 def mean_average_precision(classes: Sequence[RankedClass], times: Integers) -> Floats:

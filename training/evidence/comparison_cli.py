@@ -139,7 +139,7 @@ def _of_clusters(test: dict[str, Any], first: str, second: str) -> list[str]:
 
 def _difference(test: dict[str, Any], first: str, second: str) -> str:
     bounds = f"{test['difference']:+.4g} ({test['low']:+.4g} to {test['high']:+.4g})"
-    return f"{test['first']:.4g} of {first}, {test['second']:.4g} of {second}: {bounds}"
+    return f"{test['first']:.4g} of {first}, {test['second']:.4g} of {second}, a difference of {bounds}"
 
 
 _WORDS: dict[str, Callable[[dict[str, Any], str, str], list[str]]] = {
@@ -156,6 +156,6 @@ def _short(value: Any, *, signed: bool = False) -> str:
         return "-"
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return ",".join(map(str, value)) if isinstance(value, list) else str(value)
-    sign = "+" if signed else ""
+    sign = "+" if signed and value else ""
     is_whole = isinstance(value, int) or abs(value) >= WHOLE_FROM
     return f"{value:{sign},.0f}" if is_whole else f"{value:{sign}.4g}"

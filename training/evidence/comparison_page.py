@@ -70,7 +70,7 @@ def _precisions(first: Side, second: Side, names: list[str]) -> list[Chart]:
         f"precision over recall, mean of the classes: area {curves[0]['area']:.4f} of {names[0]} (blue), "
         f"{curves[1]['area']:.4f} of {names[1]} (orange)"
     )
-    figure = figures.curve(curves[0], title="overlap of a half", across="recall", up="precision", others=curves[1])
+    figure = figures.curve(curves[0], title="precision over recall", across="recall", up="precision", others=curves[1])
     return [chart(figure, "both-precision", words)]
 
 

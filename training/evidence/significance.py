@@ -9,15 +9,15 @@ intervals, and as p-value the share of draws on the other side of 0, twice, one 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from model_store.predictions import DRAWN_AT_ONCE, RESAMPLES, Predictions, bootstrap_means
+from model_store.predictions import Predictions, bootstrap_means, resamples
 from training.codes.rand_index import adjusted_rand_index, cells
-from training.detection.resampling import RankedClass, mean_average_precision, ranked
+from training.detection.resampling import RankedClass, draws, mean_average_precision, ranked
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
@@ -83,7 +83,7 @@ def _detections(first: Predictions, second: Predictions, names: tuple[str, str])
     pictures = len(first.truth_by_picture())
     ones = np.ones((1, pictures), np.int64)
     measured = [float(mean_average_precision(side, ones)[0]) for side in sides]
-    drawn = _drawn_averages(sides, pictures)
+    drawn = _drawn_averages(sides)
     return {
         "name": "paired bootstrap over the held-out pictures, 95 %",
         "metric": "map_50",
@@ -96,15 +96,13 @@ def _detections(first: Predictions, second: Predictions, names: tuple[str, str])
     }
 
 
-def _drawn_averages(sides: list[list[RankedClass]], pictures: int) -> Floats:
+def _drawn_averages(sides: list[list[RankedClass]]) -> Floats:
     """Give the difference of mAP@0.5 in every draw that has an object in it."""
-    widest = max(len(one.picture) for side in sides for one in side)
-    even = np.full(pictures, 1 / pictures)
 
     def difference(times: Integers) -> Floats:
         return mean_average_precision(sides[1], times) - mean_average_precision(sides[0], times)
 
-    drawn = np.concatenate([difference(times) for times in _draws(pictures, even, max(widest, pictures))])
+    drawn = np.concatenate([difference(times) for times in draws(*sides)])
     return np.asarray(drawn[~np.isnan(drawn)])
 
 
@@ -122,7 +120,7 @@ def _clusterings(first: Predictions, second: Predictions, names: tuple[str, str]
         compared["second"] = lambda times: adjusted_rand_index(classes, other, times)
     measured = {name: float(index(rows[None])[0]) for name, index in compared.items()}
     total = int(rows.sum())
-    parts = [[index(times) for index in compared.values()] for times in _draws(total, rows / total, len(rows))]
+    parts = [[index(times) for index in compared.values()] for times in resamples(total, rows / total, len(rows))]
     drawn = dict(zip(compared, np.concatenate(parts, axis=1), strict=True))
     return {
         "name": "adjusted Rand index, bootstrap over the held-out rows, 95 %",
@@ -145,13 +143,6 @@ def _against_classes(measured: dict[str, float], drawn: dict[str, Floats], names
         **_bounds(differences),
         **_verdict(p_value_of(differences), names[1] if difference > 0 else names[0]),
     }
-
-
-def _draws(rows: int, shares: Floats, width: int) -> Iterator[Integers]:
-    """Draw as many rows as there are, always the same: how often each share came, [draws, shares], a part at a time."""
-    random, at_once = np.random.default_rng(0), max(1, DRAWN_AT_ONCE // width)
-    for done in range(0, RESAMPLES, at_once):
-        yield random.multinomial(rows, shares, size=min(at_once, RESAMPLES - done))
 
 
 def p_value_of(differences: Floats) -> float:
