@@ -51,7 +51,8 @@ class Computation(Protocol):
 class Graph:
     """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's.
 
-    `metrics` measures it on the test rows where it is good for something of its own beside the main graph.
+    `metrics` measures it, whoever computes it, on the test rows where it is good for something of its own beside the
+    main graph.
     `has_margin` tells of each raw input whether rounding cannot change the answer by more than a hair: only such rows
     prove anything where answers are chosen (bool [n]; by default all have one).
     """
@@ -61,7 +62,7 @@ class Graph:
     outputs: tuple[OutputSpec, ...]
     computation: Computation
     sample: Callable[[Array], Array] = lambda inputs: inputs
-    metrics: Callable[[Dataset], dict[str, float]] | None = None
+    metrics: Callable[[Graph, Dataset], dict[str, float]] | None = None
     has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool)
 
     def predict(self, inputs: Array) -> Answers:

@@ -19,6 +19,7 @@ from model_store import Draft, StoredVersion
 from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
 from training.commit import current_commit
 from training.datasets import Dataset
+from training.datasets.dataset import Array
 from training.draft import dataset_facts, draft, libraries, write_golden
 from training.errors import UnusableCluster
 from training.evidence.data_report import DataReport, data_report
@@ -28,7 +29,7 @@ from training.evidence.report import write_page, write_report
 from training.evidence.report_page import FileFacts
 from training.exporting.export import export
 from training.exporting.latency import measure_latency
-from training.exporting.quantize import Quantized, quantize
+from training.exporting.quantize import computed_by, quantize, quantize_part
 from training.exporting.verify import measure_int8, verify, with_int8_margin
 from training.fitting.devices import device_names, spread_over
 from training.fitting.fit import Company, Fit, Say, fit, validation
@@ -55,6 +56,16 @@ class Trained:
     fit: Fit
     evaluation: Evaluation
     data: DataReport
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What is known of a file beside the graph that it computes; `quantization` is said of it if it is in int8."""
+
+    graph: Graph
+    parity: Parity
+    evaluation: Evaluation
+    quantization: dict[str, Any] | None = None
 
 
 def run(
@@ -195,7 +206,7 @@ def publish(trained: Trained, say: Say) -> list[StoredVersion]:
 
 def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
     """Export one graph, verify the file, and put beside it all that is published with it."""
-    job, evaluation = trained.job, trained.evaluation
+    job = trained.job
     is_main = graph is trained.network.main
     model = job.name + graph.suffix
     folder = scratch / model
@@ -203,20 +214,17 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     path, sample = folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100])
     export(graph, path, properties={"name": model, "recipe": job.recipe.name})
     say(f"export    {model}: {path.stat().st_size / 1000:.0f} kB")
-    parity, quantized = verify(graph, path, sample), None
-    say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
-    if is_main and job.export.quantize != "none":
-        quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
-        graph = with_int8_margin(graph, path)
-        parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
-        say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
-    write_golden(graph, job.dataset, folder)
-    created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
+    exported = Exported(graph, verify(graph, path, sample), trained.evaluation)
+    say(f"verify    {model}: within {max(exported.parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
+    if job.export.quantize != "none":
+        exported = in_int8(trained, exported, path, sample, say)
+    write_golden(exported.graph, job.dataset, folder)
+    created, extra = datetime.now(UTC), {**origin(exported.quantization), **job.extra}
     if is_main:
         trained.network.write_beside(folder)
         # Latency is measured for it, which takes a while.
         say(f"report    {model}")
-        report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
+        report(trained, exported.evaluation, folder, parity=exported.parity, created=created, extra=extra)
     return draft(
         model,
         folder,
@@ -224,12 +232,30 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
         job.dataset,
         recipe=job.recipe.name,
         parameters=job.parameters_as_json(),
-        metrics=evaluation.metrics if is_main else metrics_of_a_part(graph, trained),
-        parity=parity,
+        metrics=exported.evaluation.metrics if is_main else metrics_of_a_part(exported, path, trained),
+        parity=exported.parity,
         group=group,
         created=created,
         extra=extra,
     )
+
+
+def in_int8(trained: Trained, exported: Exported, path: Path, sample: Array, say: Say) -> Exported:
+    """Turn the file into int8: the main model if it stays as good, or nothing is published; a part if it is near."""
+    job, graph, evaluation = trained.job, exported.graph, trained.evaluation
+    model, facts = job.name + graph.suffix, None
+    if graph is trained.network.main:
+        quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
+        evaluation, facts = quantized.evaluation, quantized.facts
+    else:
+        facts = quantize_part(graph, job.dataset, path)
+    if facts is None:
+        say(f"quantise  {model}: stays float32")
+        return exported
+    found = described(evaluation.metrics) if graph is trained.network.main else f"noise {facts['noise']:.2g}"
+    say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {found}")
+    graph = with_int8_margin(graph, path)
+    return Exported(graph, measure_int8(graph, path, sample), evaluation, facts)
 
 
 def report(
@@ -263,12 +289,12 @@ def report(
     write_page(folder, evidence, file, about_data=trained.data[1])
 
 
-def origin(quantized: Quantized | None) -> dict[str, Any]:
+def origin(quantization: dict[str, Any] | None) -> dict[str, Any]:
     """Say from which commit a job was run, and what was done to its file."""
     commit = current_commit()
     return {
         **({"commit": commit} if commit else {}),
-        **({"quantization": quantized.facts} if quantized else {}),
+        **({"quantization": quantization} if quantization else {}),
     }
 
 
@@ -284,10 +310,11 @@ def group_of(job: Job, network: Network) -> Group | None:
     return Group(id=uuid.uuid4().hex, members=tuple(job.name + graph.suffix for graph in network.graphs))
 
 
-def metrics_of_a_part(graph: Graph, trained: Trained) -> dict[str, float]:
+def metrics_of_a_part(exported: Exported, path: Path, trained: Trained) -> dict[str, float]:
     """Measure a part by itself, or give it the quality of the whole by another name: a decoder has none of its own."""
+    graph = computed_by(exported.graph, path) if exported.quantization else exported.graph
     if graph.metrics is not None:
-        return graph.metrics(trained.job.dataset)
+        return graph.metrics(graph, trained.job.dataset)
     name, value = next(iter(trained.evaluation.metrics.items()))
     return {f"whole_{name}": value}
 

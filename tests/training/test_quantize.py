@@ -20,7 +20,7 @@ from training.errors import QuantizationRefused
 from training.exporting import onnx_check
 from training.exporting.int8_file import last_products
 from training.exporting.onnx_session import Session
-from training.exporting.quantize import check_drop
+from training.exporting.quantize import check_drop, noise
 from training.job import prepare
 from training.options import ExportOptions
 
@@ -147,6 +147,33 @@ def test_an_autoencoder_is_measured_by_its_own_evaluation_through_its_file(unfol
     assert error == pytest.approx(unfolded[0].manifest.metrics["mean_squared_error"], rel=1e-4)
     before, after = facts["float32"]["mean_squared_error"], facts["int8"]["mean_squared_error"]
     assert facts["drop"] == pytest.approx(after / before - 1)
+
+
+def test_the_parts_that_stay_near_are_in_int8_too_and_measured_by_their_files(unfolded: list[StoredVersion]) -> None:
+    parts = {stored.model.removeprefix("unfolded"): stored for stored in unfolded}
+
+    quantized = {suffix: stored.manifest.is_quantized for suffix, stored in parts.items()}
+    assert quantized["-encoder"]
+    assert quantized["-decoder"]
+    assert quantized["-classifier"]
+    rows = prepare("autoencoder", "digits", store=unfolded[0].path, name=None, parameters={}).dataset.test
+    answers = Session(parts["-classifier"].onnx_path).run_one(rows.inputs)
+    accuracy = np.mean(answers.argmax(axis=1) == rows.targets)
+    assert accuracy == pytest.approx(parts["-classifier"].manifest.metrics["accuracy"])
+    for stored in unfolded:
+        assert replay.check(stored) == []
+    whole = Session(unfolded[0].onnx_path).run_one(rows.inputs)
+    code = Session(parts["-encoder"].onnx_path).run_one(rows.inputs)
+    again = Session(parts["-decoder"].onnx_path).run_one(code)
+    assert noise({"picture": whole}, {"picture": again}) < 0.02
+
+
+def test_noise_is_a_share_of_what_the_answers_vary_and_no_choice_may_differ() -> None:
+    scores, alarms = np.array([0.0, 2.0], np.float32), np.array([True, False])
+
+    assert noise({"s": scores}, {"s": scores + np.float32(0.1)}) == pytest.approx(0.1)
+    assert noise({"s": scores, "a": alarms}, {"s": scores, "a": alarms}) == 0
+    assert noise({"s": scores, "a": alarms}, {"s": scores, "a": ~alarms}) == np.inf
 
 
 def product(name: str, given: str, made: str) -> onnx.NodeProto:

@@ -108,7 +108,7 @@ def _evaluate(probe: Probe | None, main: Graph, dataset: Dataset) -> Evaluation:
     pixels = _pixels(dataset.test)
     metrics = evaluate.reconstruction(reconstructed, pixels)
     if probe is not None:
-        found = probe.metrics(dataset)
+        found = probe.metrics(probe.graph, dataset)
         metrics |= {"accuracy_on_codes": found["accuracy"], "accuracy_on_pixels": found["accuracy_on_pixels"]}
     return Evaluation(answers, metrics, evaluate.reconstruction_details(reconstructed, pixels))
 
