@@ -90,8 +90,8 @@ def _shared_rows(first: Side, second: Side) -> list[tuple[str, ...]]:
     np.add.at(counts, (one.predicted, other.predicted), 1)
     if max(counts.shape) > MOST_CLUSTERS:
         return []
-    header = ("", *(f"cluster {number}" for number in range(counts.shape[1])))
-    return [header, *((f"cluster {number}", *map(str, row)) for number, row in enumerate(counts.tolist()))]
+    header = ("cluster", *map(str, range(counts.shape[1])))
+    return [header, *((str(number), *map(str, row)) for number, row in enumerate(counts.tolist()))]
 
 
 def _written(value: Any) -> str:
