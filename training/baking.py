@@ -1,0 +1,133 @@
+"""A fitted network → what is published of it: file, golden rows, report and manifest of each graph, in a folder.
+
+Knows how files are exported and proved; neither how a network is fitted nor how a store publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from model_store import Draft
+from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
+from training.commit import current_commit
+from training.draft import dataset_facts, draft, libraries, write_golden
+from training.evidence.data_report import DataReport
+from training.evidence.exhibit import Evaluation
+from training.evidence.report import write_page, write_report
+from training.evidence.report_page import FileFacts
+from training.exporting.export import export
+from training.exporting.latency import measure_latency
+from training.exporting.quantize import Quantized, quantize
+from training.exporting.verify import measure_int8, verify
+from training.fitting.fit import Fit, Say
+from training.job import Job
+from training.network import Graph, Network
+
+# As many rows as the largest batch that is timed.
+MOST_TIMED = 256
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a job has come to before anything is exported."""
+
+    job: Job
+    network: Network
+    fit: Fit
+    evaluation: Evaluation
+    data: DataReport
+
+
+def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
+    """Export one graph, verify the file, and put beside it all that is published with it."""
+    job, evaluation = trained.job, trained.evaluation
+    is_main = graph is trained.network.main
+    model = job.name + graph.suffix
+    folder = scratch / model
+    folder.mkdir()
+    path, sample = folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100])
+    export(graph, path, properties={"name": model, "recipe": job.recipe.name})
+    say(f"export    {model}: {path.stat().st_size / 1000:.0f} kB")
+    parity, quantized = verify(graph, path, sample), None
+    say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
+    if is_main and job.export.quantize != "none":
+        quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
+        parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
+        say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
+    write_golden(graph, job.dataset, folder)
+    created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
+    if is_main:
+        trained.network.write_beside(folder)
+        # Latency is measured for it, which takes a while.
+        say(f"report    {model}")
+        report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
+    return draft(
+        model,
+        folder,
+        graph,
+        job.dataset,
+        recipe=job.recipe.name,
+        parameters=job.parameters_as_json(),
+        metrics=evaluation.metrics if is_main else metrics_of_a_part(graph, trained),
+        parity=parity,
+        group=group,
+        created=created,
+        extra=extra,
+    )
+
+
+def report(
+    trained: Trained, evaluation: Evaluation, folder: Path, *, parity: Parity, created: datetime, extra: dict[str, Any]
+) -> None:
+    """Write the report of the main model, whose files lie in the folder."""
+    job, main, path = trained.job, trained.network.main, folder / MODEL_FILE
+    latency = measure_latency(main, path, main.sample(job.dataset.test.inputs[:MOST_TIMED]))
+    evidence = write_report(
+        folder / "report",
+        trained.network,
+        job.dataset,
+        trained.fit,
+        evaluation,
+        latency=latency,
+        data=trained.data,
+    )
+    file = FileFacts(
+        model=job.name,
+        recipe=job.recipe.name,
+        computed_by=job.recipe.computed_by,
+        created=created,
+        parameters=job.parameters_as_json(),
+        libraries=libraries(),
+        parity=parity,
+        extra=extra,
+        sha256=sha256_of(path),
+        sizes={entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()},
+        dataset=dataset_facts(job.dataset),
+    )
+    write_page(folder, evidence, file, about_data=trained.data[1])
+
+
+def origin(quantized: Quantized | None) -> dict[str, Any]:
+    """Say from which commit a job was run, and what was done to its file."""
+    commit = current_commit()
+    return {
+        **({"commit": commit} if commit else {}),
+        **({"quantization": quantized.facts} if quantized else {}),
+    }
+
+
+def described(metrics: Mapping[str, float]) -> str:
+    """Write metrics in a line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+
+
+def metrics_of_a_part(graph: Graph, trained: Trained) -> dict[str, float]:
+    """Measure a part by itself, or give it the quality of the whole by another name: a decoder has none of its own."""
+    if graph.metrics is not None:
+        return graph.metrics(trained.job.dataset)
+    name, value = next(iter(trained.evaluation.metrics.items()))
+    return {f"whole_{name}": value}
