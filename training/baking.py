@@ -21,6 +21,7 @@ from training.evidence.report import write_page, write_report
 from training.evidence.report_page import FileFacts
 from training.exporting.export import export
 from training.exporting.latency import measure_latency
+from training.exporting.onnx_session import Session
 from training.exporting.quantize import Quantized, quantize
 from training.exporting.verify import measure_int8, verify
 from training.fitting.fit import Fit, Say
@@ -50,21 +51,22 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
     folder = scratch / model
     folder.mkdir()
     path, sample = folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100])
-    export(graph, path, properties={"name": model, "recipe": job.recipe.name})
+    file = export(graph, path, properties={"name": model, "recipe": job.recipe.name})
     say(f"export    {model}: {path.stat().st_size / 1000:.0f} kB")
-    parity, quantized = verify(graph, path, sample), None
+    parity, quantized = verify(graph, file, sample, computed_by=job.recipe.computed_by), None
     say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
     if is_main and job.export.quantize != "none":
-        quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
-        parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
+        quantized = quantize(trained.network, job.dataset, path, file, job.export, evaluation)
+        file, evaluation = quantized.file, quantized.evaluation
+        parity = measure_int8(graph, file, sample)
         say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
-    write_golden(graph, job.dataset, folder)
+    write_golden(graph, file, job.dataset, folder)
     created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
     if is_main:
         trained.network.write_beside(folder)
         # Latency is measured for it, which takes a while.
         say(f"report    {model}")
-        report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
+        report(trained, file, evaluation, folder, parity=parity, created=created, extra=extra)
     return draft(
         model,
         folder,
@@ -81,11 +83,18 @@ def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say
 
 
 def report(
-    trained: Trained, evaluation: Evaluation, folder: Path, *, parity: Parity, created: datetime, extra: dict[str, Any]
+    trained: Trained,
+    file: Session,
+    evaluation: Evaluation,
+    folder: Path,
+    *,
+    parity: Parity,
+    created: datetime,
+    extra: dict[str, Any],
 ) -> None:
     """Write the report of the main model, whose files lie in the folder."""
-    job, main, path = trained.job, trained.network.main, folder / MODEL_FILE
-    latency = measure_latency(main, path, main.sample(job.dataset.test.inputs[:MOST_TIMED]))
+    job, main = trained.job, trained.network.main
+    latency = measure_latency(main, file, main.sample(job.dataset.test.inputs[:MOST_TIMED]))
     evidence = write_report(
         folder / "report",
         trained.network,
@@ -95,7 +104,7 @@ def report(
         latency=latency,
         data=trained.data,
     )
-    file = FileFacts(
+    facts = FileFacts(
         model=job.name,
         recipe=job.recipe.name,
         computed_by=job.recipe.computed_by,
@@ -104,11 +113,11 @@ def report(
         libraries=libraries(),
         parity=parity,
         extra=extra,
-        sha256=sha256_of(path),
+        sha256=sha256_of(folder / MODEL_FILE),
         sizes={entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()},
         dataset=dataset_facts(job.dataset),
     )
-    write_page(folder, evidence, file, about_data=trained.data[1])
+    write_page(folder, evidence, facts, about_data=trained.data[1])
 
 
 def origin(quantized: Quantized | None) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,10 +23,14 @@ from model_store import Store, StoredVersion
 from model_store.manifest import REPORT_FILE
 from service.app import create_app
 from service.settings import Settings
-from training import datasets, train
-from training.errors import FitDiverged, InvalidParameter, UnusableData
+from training import datasets, pipeline, train
+from training.datasets import Dataset
+from training.errors import FitDiverged, InvalidParameter, ParityBroken, UnusableData
 from training.exporting import onnx_check
+from training.job import prepare
+from training.network import Network
 from training.options import FileOptions, FitOptions
+from training.parameters import Parameters
 from training.scratch.descent import descend
 from training.scratch.gradient_check import largest_difference
 from training.scratch.network import ACTIVATIONS, Activation, DenseNetwork, random_layers
@@ -151,6 +157,21 @@ def test_saved_weights_become_a_model_that_computes_what_their_author_computed(
     assert "Nothing was fitted: the weights are given." in page
     assert "Parity with NumPy" in page
     assert "Keras" not in page
+
+
+def test_a_file_that_computes_something_else_is_refused_in_the_name_of_numpy(tmp_path: Path) -> None:
+    job = prepare("scratch", "iris", store=tmp_path / "store", name=None, parameters={"epochs": 1})
+
+    def build(parameters: Parameters, dataset: Dataset) -> Network:
+        network, other = (job.recipe.build(parameters, dataset) for _ in range(2))
+        ours, theirs = network.main.computation, other.main.computation
+        broken = SimpleNamespace(answer=ours.answer, predict=ours.predict, weights=ours.weights, to_onnx=theirs.to_onnx)
+        return replace(network, graphs=(replace(network.main, computation=broken),))
+
+    with pytest.raises(ParityBroken, match="the exported file differs from NumPy at a batch of 1: output"):
+        pipeline.run(replace(job, recipe=replace(job.recipe, build=build)), say=lambda _: None)
+
+    assert job.store.models() == []
 
 
 def test_saved_weights_are_served(published: StoredVersion, weights: Arrays, store: Path) -> None:

@@ -38,8 +38,9 @@ METHOD = "static QDQ: activations QUInt8, weights QInt8 for each channel"
 
 @dataclass(frozen=True)
 class Quantized:
-    """What an int8 file is: how good on the held-out rows, and what is said of it in the manifest."""
+    """An int8 file that is loaded: how good on the held-out rows, and what is said of it in the manifest."""
 
+    file: Session
     evaluation: Evaluation
     facts: dict[str, Any]
 
@@ -52,18 +53,21 @@ def check_quantizable(network: Network, options: ExportOptions) -> None:
 
 
 def quantize(
-    network: Network, dataset: Dataset, path: Path, options: ExportOptions, evaluation: Evaluation
+    network: Network, dataset: Dataset, path: Path, file: Session, options: ExportOptions, evaluation: Evaluation
 ) -> Quantized:
     """Turn the main graph's file into int8 in place, measure it on the held-out rows, and compare with `evaluation`.
+
+    `file` is what lies at the path, loaded.
 
     Raises:
         QuantizationRefused: the headline metric falls by more than `max_drop`, or nothing can be quantised.
         InvalidGraph: the ONNX checker or onnxruntime refuses the int8 file.
     """
     rows = _calibration_rows(dataset)
-    before = _size_and_latency(path, dataset)
+    before = _size_and_latency(path, file, dataset)
     operators = _write_int8(network.main, path, network.main.sample(rows))
-    measured = evaluate(_computed_by(network, Session(path)), dataset)
+    small = Session(path)
+    measured = evaluate(_computed_by(network, small), dataset)
     facts = {
         "format": INT8,
         "method": METHOD,
@@ -73,9 +77,9 @@ def quantize(
         "drop": check_drop(headline, evaluation.metrics[headline], measured.metrics[headline], options.max_drop),
         "max_drop": options.max_drop,
         "float32": before | {headline: evaluation.metrics[headline]},
-        INT8: _size_and_latency(path, dataset) | {headline: measured.metrics[headline]},
+        INT8: _size_and_latency(path, small, dataset) | {headline: measured.metrics[headline]},
     }
-    return Quantized(measured, facts)
+    return Quantized(small, measured, facts)
 
 
 def check_drop(metric: str, before: float, after: float, most: float) -> float:
@@ -98,8 +102,8 @@ def _calibration_rows(dataset: Dataset) -> Array:
     return dataset.train.inputs[np.sort(chosen)]
 
 
-def _size_and_latency(path: Path, dataset: Dataset) -> dict[str, Any]:
-    times = time_batches(Session(path).run, dataset.test.inputs)
+def _size_and_latency(path: Path, file: Session, dataset: Dataset) -> dict[str, Any]:
+    times = time_batches(file.run, dataset.test.inputs)
     return {"bytes": path.stat().st_size, "microseconds": {str(rows): time for rows, time in times.items()}}
 
 
