@@ -7,7 +7,7 @@ Two classes need one unit; more, and the softmax, have one per class. What it ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ from training.datasets.dataset import Array
 from training.evidence.exhibit import Evaluation, Exhibit
 from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, probabilities, raw_input
-from training.options import FitOptions
+from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.dnn import numbers_around_zero
 from training.recipes.recipe import Recipe
 
 ACTIVATIONS = ("step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")
+# Rosenblatt's rule knows neither a loss nor a batch.
+HEEDED_BY_STEP = frozenset({"epochs", "learning_rate", "patience", "validation_split", "seed"})
 # What a unit gives for "no"; for "yes" it gives 1.
 LOWEST = {"tanh": -1.0}
 # So that the shares of units that are all silent are equal, and not 0 / 0.
@@ -141,6 +143,11 @@ def _exhibits(graph: Graph) -> Any:
     return show
 
 
+def heeds(parameters: PerceptronParameters) -> Collection[str]:
+    """Tell which options of the fit mean something."""
+    return HEEDED_BY_STEP if parameters.activation == "step" else FIT_OPTIONS
+
+
 RECIPE = Recipe(
     name="perceptron",
     summary="one layer of weights, by Rosenblatt's rule or by gradient: a straight border, so not for xor",
@@ -149,4 +156,5 @@ RECIPE = Recipe(
     default_dataset="xor",
     learns={"image": ("classification",), "features": ("classification",)},
     build=build,
+    heeds=heeds,
 )
