@@ -29,7 +29,7 @@ from training.recipes import RECIPES, Recipe
 @click.option("--fresh", is_flag=True, help="Start anew, even if the same job was killed half-way.")
 @click.option("--dry-run", is_flag=True, help="Show the layers and the plan; fit and write nothing.")
 @click.option(
-    "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit there, for TensorBoard."
+    "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit in DIR/MODEL, for TensorBoard."
 )
 @cli_parts.quantize_option
 @click.option("--list", "show_list", is_flag=True, help="Show the recipes with their parameters, and the data sets.")

@@ -14,7 +14,15 @@ from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
-from training.errors import ForeignParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.errors import (
+    ForeignParameter,
+    MissingPackage,
+    UnfitDataset,
+    UnknownDataset,
+    UnknownRecipe,
+    UnusableStore,
+    WrongUse,
+)
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
 from training.fitting.machines import meeting, read_place
@@ -109,6 +117,7 @@ def train(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
     if tensorboard is not None:
+        check_fitted(job)
         require_packages(["tensorboard"])
     from training import pipeline
 
@@ -179,6 +188,12 @@ def prepare(
         name=model,
         store=opened,
     )
+
+
+def check_fitted(job: Job) -> None:
+    """Refuse to log where nothing is fitted; raises `WrongUse`."""
+    if not job.recipe.heeds(job.parameters):
+        raise WrongUse("tensorboard: nothing is fitted, so there is nothing to log: the weights are given")
 
 
 def task_of(dataset: Dataset) -> Task:

@@ -10,7 +10,6 @@ import logging
 import tempfile
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from model_store import StoredVersion
 from model_store.manifest import Group
@@ -20,6 +19,7 @@ from training.errors import UnusableCluster
 from training.evidence.data_report import DataReport, data_report
 from training.evidence.evaluate import evaluate, no_better_than_guessing
 from training.exporting.quantize import check_quantizable
+from training.fitting import tensorboard_log
 from training.fitting.devices import device_names, spread_over
 from training.fitting.fit import Company, Fit, Say, fit, validation
 from training.fitting.machines import VARIABLE, Machines
@@ -27,9 +27,6 @@ from training.fitting.precision import check_fitted_by_keras, computing_in, take
 from training.fitting.safety import digest, guarded
 from training.job import Job
 from training.network import Network
-
-if TYPE_CHECKING:
-    import keras
 
 
 def run(
@@ -56,10 +53,12 @@ def run(
             join(job, network, machines)
             say(f"machines  {len(machines.place.workers)} fit together")
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
-        company = Company(
-            checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job), machines=machines
-        )
+        log = tensorboard / job.name if tensorboard else None
+        logging = tensorboard_log.callbacks(log) if log and network.learn is None else []
+        company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging, machines=machines)
         network, fitted = learn(job, network, company)
+        if log and network.learn is not None:
+            tensorboard_log.write_history(log, fitted.history)
         say(f"fit       {how_fitted(fitted)}")
         if job.recipe.uses_keras:
             compute_in_full_float32()
@@ -148,15 +147,6 @@ def learn(job: Job, network: Network, company: Company) -> tuple[Network, Fit]:
 def how_fitted(fitted: Fit) -> str:
     """Say how long the fit went on, if there was one."""
     return f"{fitted.epochs} epochs in {fitted.seconds:.0f} s" if fitted.epochs else "nothing: the weights are given"
-
-
-def logging_to(folder: Path | None, job: Job) -> list[keras.callbacks.Callback]:
-    """Log the fit for TensorBoard, in a folder of the model's name."""
-    if folder is None:
-        return []
-    import keras
-
-    return [keras.callbacks.TensorBoard(folder / job.name, write_graph=False)]
 
 
 def publish(trained: Trained, say: Say) -> list[StoredVersion]:

@@ -285,6 +285,34 @@ def test_wrong_use_is_told_in_one_line(command: Callable, weights: Arrays, tmp_p
         assert message in result.stderr
 
 
+def curve_of(folder: Path, tag: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return [(event.step, float(event.tensor_proto.float_val[0])) for event in found.Tensors(tag)]
+
+
+def test_a_fit_without_keras_is_logged_for_tensorboard(command: Callable, tmp_path: Path) -> None:
+    result = command("scratch", "--data", "iris", "--set", "epochs=4", "--tensorboard", "logs")
+
+    assert result.exit_code == 0, result.output
+    history = json.loads((tmp_path / "store/iris-scratch/1/report/evaluation.json").read_text())["history"]
+    for folder, tag, name in (("train", "epoch_accuracy", "accuracy"), ("validation", "epoch_loss", "val_loss")):
+        curve = curve_of(tmp_path / "logs/iris-scratch" / folder, tag)
+        assert curve == [(epoch, pytest.approx(value, rel=1e-6)) for epoch, value in enumerate(history[name])]
+
+
+def test_a_log_is_refused_where_weights_are_given(command: Callable, weights: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps(weights))
+
+    refused = command("scratch", "--set", "weights=weights.pkl", "--tensorboard", "logs")
+
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert "tensorboard: nothing is fitted" in refused.stderr
+    assert not (tmp_path / "logs").exists()
+
+
 def test_options_of_a_fit_are_refused_and_nothing_is_planned_where_weights_are_given(
     command: Callable, weights: Arrays, tmp_path: Path
 ) -> None:
