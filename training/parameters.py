@@ -23,7 +23,10 @@ _LIMITS = "limits"
 
 @dataclass(frozen=True, kw_only=True)
 class _Limits:
-    """What a field means, and which values it takes; limits on a tuple hold for each of its entries."""
+    """What a field means, and which values it takes; limits on a tuple hold for each of its entries.
+
+    `searched` tells whether a search varies it unasked: not what changes no loss, or what is measured as loss.
+    """
 
     meaning: str
     at_least: float | None = None
@@ -32,6 +35,7 @@ class _Limits:
     below: float | None = None
     choices: tuple[str, ...] | None = None
     may_be_empty: bool = False
+    searched: bool = True
 
     def allows(self, value: float | str) -> bool:
         if isinstance(value, str):

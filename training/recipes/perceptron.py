@@ -37,7 +37,10 @@ class PerceptronParameters(Parameters):
     """The one layer."""
 
     activation: str = parameter(
-        "step", "what a unit makes of its weighted sum; step: Rosenblatt's rule, no optimizer", choices=ACTIVATIONS
+        "step",
+        "what a unit makes of its weighted sum; step: Rosenblatt's rule, no optimizer",
+        choices=ACTIVATIONS,
+        searched=False,  # each kind has a loss of its own
     )
 
 

@@ -44,7 +44,10 @@ class TabularParameters(Parameters):
         100, "categories of a column that are told apart: the most frequent ones", at_least=1, at_most=10_000
     )
     labels: str = parameter(
-        "sparse", "three classes or more: fit to their numbers, or to rows of 0 and 1", choices=("sparse", "one_hot")
+        "sparse",
+        "three classes or more: fit to their numbers, or to rows of 0 and 1",
+        choices=("sparse", "one_hot"),
+        searched=False,  # the loss is the same
     )
 
 
