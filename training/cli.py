@@ -47,7 +47,8 @@ def train(
 ) -> None:
     """Train a model, prove its ONNX export, and publish it in a store.
 
-    A job that was killed goes on where it stood when the same command is given again.
+    A job that was killed goes on where it stood when the same command is given again; what it left in
+    STORE/.checkpoints is removed by another job after 30 days.
 
     \b
     Examples:
