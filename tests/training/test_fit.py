@@ -301,6 +301,23 @@ def test_a_fit_in_fewer_bits_is_published_in_float32(empty_store: Store, float32
 
 
 @needs_tensorflow
+def test_numbers_too_large_for_few_bits_are_scaled_before_they_are_cut(
+    empty_store: Store, float32_for_others: None, write_csv, tmp_path: Path
+) -> None:
+    """A float16 ends at 65504."""
+    from training import train
+
+    incomes = np.random.default_rng(0).normal(2e6, 3e5, 200).round().tolist()
+    rows = [[income, 5, "rich" if income > 2e6 else "poor"] for income in incomes]
+    people = write_csv(tmp_path / "people.csv", ["income", "age", "target"], rows)
+
+    parameters = {"precision": "mixed_float16", "epochs": 8, "learning_rate": 0.01}
+    (stored,) = train("dnn", people, store=empty_store.root, parameters=parameters)
+
+    assert stored.manifest.metrics["accuracy"] > 0.8
+
+
+@needs_tensorflow
 def test_a_dry_run_tells_layers_and_plan_and_writes_nothing(command) -> None:
     result = command("cnn", "--dry-run", "--set", "schedule=cosine", "--set", "optimizer=sgd", "--set", "momentum=0.9")
 

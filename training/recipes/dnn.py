@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from training.datasets import Dataset
-from training.datasets.dataset import mean_and_deviation
 from training.exporting.keras_graph import classifier, keras_graph
 from training.network import Network, raw_input
 from training.options import FitOptions
@@ -20,6 +19,7 @@ from training.parameters import Parameters, parameter
 from training.recipes.cnn import BATCH_NORMALIZATION_MOMENTUM
 from training.recipes.recipe import Recipe
 from training.recipes.regression import regression
+from training.scaling import Scaling
 
 ACTIVATIONS = (
     "relu",
@@ -54,7 +54,7 @@ def build(parameters: DenseParameters, dataset: Dataset) -> Network:
 
     rows = dataset.train.inputs
     inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
-    x = numbers_around_zero(inputs, dataset)
+    x = Scaling.of(dataset).in_keras(inputs)
     x = hidden_layers(
         x,
         parameters.hidden,
@@ -88,18 +88,6 @@ def exportable(activation: str) -> str | Callable[[Any], Any]:
     import keras
 
     return partial(keras.ops.gelu, approximate=True) if activation == "gelu" else activation
-
-
-def numbers_around_zero(inputs: Any, dataset: Dataset) -> Any:
-    """Scale pixels to 0..1 and flatten them; standardise features with the training rows' mean and deviation."""
-    from keras import layers
-
-    if dataset.kind == "image":
-        return layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
-    mean, deviation = mean_and_deviation(dataset.train.inputs)
-    # Shifted first and scaled afterwards: a mean far larger than the deviation would cancel badly the other way.
-    shifted = layers.Rescaling(1.0, offset=(-mean).tolist())(inputs)
-    return layers.Rescaling((1 / deviation).tolist())(shifted)
 
 
 RECIPE = Recipe(

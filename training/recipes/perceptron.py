@@ -20,8 +20,8 @@ from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, probabilities, raw_input
 from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter
-from training.recipes.dnn import numbers_around_zero
 from training.recipes.recipe import Recipe
+from training.scaling import Scaling
 
 ACTIVATIONS = ("step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")
 # Rosenblatt's rule knows neither a loss nor a batch.
@@ -52,7 +52,7 @@ def build(parameters: PerceptronParameters, dataset: Dataset) -> Network:
     assert dataset.labels is not None
     rows = dataset.train.inputs
     inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
-    scaled = numbers_around_zero(inputs, dataset)
+    scaled = Scaling.of(dataset).in_keras(inputs)
     units = 1 if len(dataset.labels) == 2 and parameters.activation != "softmax" else len(dataset.labels)
     # Half-way between "no" and "yes": no relu begins silent, where it would have no slope to learn by.
     layer = layers.Dense(units, bias_initializer=keras.initializers.Constant(0.5))
