@@ -172,7 +172,7 @@ def prepare(
     check_fits(chosen, source)
     require_packages(needed_packages(chosen))
     needs_target = chosen.unsupervised is None
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=needs_target)
+    dataset = datasets.load(source, file, form=form, needs_target=needs_target)
     task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
