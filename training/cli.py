@@ -48,7 +48,8 @@ def train(
     """Train a model, prove its ONNX export, and publish it in a store.
 
     A job that was killed goes on where it stood when the same command is given again; what it left in
-    STORE/.checkpoints is removed by another job after 30 days.
+    STORE/.checkpoints is removed by another job after 30 days. Recipes that fit without Keras's loop (scratch,
+    perceptron with the step, cluster and embed without an encoder) start anew.
 
     \b
     Examples:
