@@ -22,6 +22,7 @@ from training.errors import (
     UnknownDataset,
     UnknownRecipe,
     UnusableStore,
+    WrongUse,
 )
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
@@ -117,6 +118,7 @@ def train(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
     if tensorboard is not None:
+        check_fitted(job)
         require_packages(["tensorboard"])
     from training import pipeline
 
@@ -172,7 +174,7 @@ def prepare(
     check_fits(chosen, source)
     require_packages(needed_packages(chosen))
     needs_target = chosen.unsupervised is None
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=needs_target)
+    dataset = datasets.load(source, file, form=form, needs_target=needs_target)
     task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
@@ -188,6 +190,12 @@ def prepare(
         name=model,
         store=opened,
     )
+
+
+def check_fitted(job: Job) -> None:
+    """Refuse to log where nothing is fitted; raises `WrongUse`."""
+    if not job.recipe.heeds(job.parameters):
+        raise WrongUse("tensorboard: nothing is fitted, so there is nothing to log: the weights are given")
 
 
 def task_of(dataset: Dataset) -> Task:

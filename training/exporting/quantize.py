@@ -33,14 +33,15 @@ BIGGER_IS_BETTER = {"accuracy", "map_50", "right_and_localised", "explained_vari
 
 @dataclass(frozen=True)
 class Quantized:
-    """What an int8 file is: how good on the held-out rows, and what is said of it in the manifest."""
+    """What an int8 file is: loaded, how good on the held-out rows, and what is said of it in the manifest."""
 
+    file: Session
     evaluation: Evaluation
     facts: dict[str, Any]
 
 
 def quantize(
-    network: Network, dataset: Dataset, path: Path, options: ExportOptions, evaluation: Evaluation
+    network: Network, dataset: Dataset, path: Path, file: Session, options: ExportOptions, evaluation: Evaluation
 ) -> Quantized:
     """Turn the main graph's file into int8 in place, measure it on the held-out rows, and compare with `evaluation`.
 
@@ -50,9 +51,10 @@ def quantize(
     """
     rows = _calibration_rows(dataset)
     timed = network.main.sample(dataset.test.inputs[:MOST_COMPARED])
-    before = _size_and_latency(path, timed)
+    before = _size_and_latency(path, file, timed)
     operators = write_int8(network.main, path, network.main.sample(rows), last_in_float=network.task == "detection")
-    by_file = replace(network, graphs=(computed_by(network.main, path), *network.graphs[1:]))
+    small = Session(path)
+    by_file = replace(network, graphs=(computed_by(network.main, small), *network.graphs[1:]))
     measured = evaluate(by_file, dataset)
     facts = {
         "format": INT8,
@@ -63,32 +65,33 @@ def quantize(
         "drop": check_drop(headline, evaluation.metrics[headline], measured.metrics[headline], options.max_drop),
         "max_drop": options.max_drop,
         "float32": before | {headline: evaluation.metrics[headline]},
-        INT8: _size_and_latency(path, timed) | {headline: measured.metrics[headline]},
+        INT8: _size_and_latency(path, small, timed) | {headline: measured.metrics[headline]},
     }
-    return Quantized(measured, facts)
+    return Quantized(small, measured, facts)
 
 
-def quantize_part(graph: Graph, dataset: Dataset, path: Path) -> dict[str, Any] | None:
+def quantize_part(graph: Graph, dataset: Dataset, path: Path, file: Session) -> tuple[Session, dict[str, Any]] | None:
     """Turn the file of a model that is published beside the main one into int8 in place, if it answers nearly the same.
 
     Returns:
-        what is said of it in the manifest; None if it stays float32: there is nothing to quantise, a choice differs,
-        or the noise, as a share of what the answers vary, is more than MOST_NOISE.
+        the int8 file, loaded, and what is said of it in the manifest; None if it stays float32: there is nothing to
+        quantise, a choice differs, or the noise, as a share of what the answers vary, is more than MOST_NOISE.
 
     Raises:
         InvalidGraph: the ONNX checker or onnxruntime refuses the int8 file.
     """
     rows, inputs = graph.sample(_calibration_rows(dataset)), graph.sample(dataset.test.inputs[:MOST_COMPARED])
-    float32, before = path.read_bytes(), _size_and_latency(path, inputs)
+    float32, before = path.read_bytes(), _size_and_latency(path, file, inputs)
     try:
         operators = write_int8(graph, path, rows, last_in_float=False)
     except QuantizationRefused:
         return None
-    found = noise(graph.predict(inputs), computed_by(graph, path).predict(inputs))
+    small = Session(path)
+    found = noise(graph.predict(inputs), computed_by(graph, small).predict(inputs))
     if found > MOST_NOISE:
         path.write_bytes(float32)
         return None
-    return {
+    facts = {
         "format": INT8,
         "method": METHOD,
         "operators": operators,
@@ -97,8 +100,9 @@ def quantize_part(graph: Graph, dataset: Dataset, path: Path) -> dict[str, Any] 
         "noise": found,
         "most_noise": MOST_NOISE,
         "float32": before,
-        INT8: _size_and_latency(path, inputs),
+        INT8: _size_and_latency(path, small, inputs),
     }
+    return small, facts
 
 
 def noise(expected: Answers, received: Answers) -> float:
@@ -137,8 +141,8 @@ def _calibration_rows(dataset: Dataset) -> Array:
     return dataset.train.inputs[np.sort(chosen)]
 
 
-def _size_and_latency(path: Path, inputs: Array) -> dict[str, Any]:
-    times = time_batches(Session(path).run, inputs)
+def _size_and_latency(path: Path, file: Session, inputs: Array) -> dict[str, Any]:
+    times = time_batches(file.run, inputs)
     return {"bytes": path.stat().st_size, "microseconds": {str(rows): time for rows, time in times.items()}}
 
 
@@ -165,6 +169,6 @@ class _FileComputation:
         return self.keras.weights()
 
 
-def computed_by(graph: Graph, path: Path) -> Graph:
+def computed_by(graph: Graph, file: Session) -> Graph:
     """Put what a file computes in the place of what Keras computes."""
-    return replace(graph, computation=_FileComputation(Session(path), graph.computation))
+    return replace(graph, computation=_FileComputation(file, graph.computation))

@@ -47,13 +47,17 @@ class AutoencoderParameters(Parameters):
     )  # fmt: skip
     code: int = parameter(32, "numbers in the code", at_least=1, at_most=16_384)
     beta: float = parameter(
-        0.02, "variational: weight of the codes' divergence from N(0, I) against the squared error", above=0, at_most=10
+        0.02,
+        "variational: weight of the codes' divergence from N(0, I) against the squared error",
+        above=0,
+        at_most=10,
+        searched=False,
     )
-    anomaly: bool = parameter(True, "whether NAME-anomaly is published")
+    anomaly: bool = parameter(True, "whether NAME-anomaly is published", searched=False)
     false_alarm_rate: float = parameter(
-        0.01, "share of the held-out rows from which on NAME-anomaly alarms", above=0, below=1
+        0.01, "share of the held-out rows from which on NAME-anomaly alarms", above=0, below=1, searched=False
     )
-    classifier: bool = parameter(True, "whether NAME-classifier is published where there are labels")
+    classifier: bool = parameter(True, "whether NAME-classifier is published where there are labels", searched=False)
 
     @property
     def is_variational(self) -> bool:
