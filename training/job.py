@@ -15,7 +15,16 @@ from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
-from training.errors import ForeignParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.errors import (
+    ForeignParameter,
+    InvalidParameter,
+    MissingPackage,
+    UnfitDataset,
+    UnknownDataset,
+    UnknownRecipe,
+    UnusableStore,
+    WrongUse,
+)
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
 from training.fitting.machines import meeting, read_place
@@ -110,6 +119,7 @@ def train(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
     if tensorboard is not None:
+        check_fitted(job)
         require_packages(["tensorboard"])
     from training import pipeline
 
@@ -155,6 +165,7 @@ def prepare(
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
     assert isinstance(export, ExportOptions)
+    check_quantizable(export, chosen)
     form = user_files.form_of(Path(source), chosen.learns) if datasets.is_file(source) else None
     user_files.check_options(source, form, parameters)
     model = name or default_name(source, recipe)
@@ -164,7 +175,7 @@ def prepare(
     check_fits(chosen, source)
     require_packages(needed_packages(chosen))
     needs_target = chosen.unsupervised is None
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=needs_target)
+    dataset = datasets.load(source, file, form=form, needs_target=needs_target)
     task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
@@ -180,6 +191,12 @@ def prepare(
         name=model,
         store=opened,
     )
+
+
+def check_fitted(job: Job) -> None:
+    """Refuse to log where nothing is fitted; raises `WrongUse`."""
+    if not job.recipe.heeds(job.parameters):
+        raise WrongUse("tensorboard: nothing is fitted, so there is nothing to log: the weights are given")
 
 
 def task_of(dataset: Dataset) -> Task:
@@ -204,6 +221,12 @@ def check_names(recipe: Recipe, given: Iterable[str]) -> None:
         owners = [other.name for other in RECIPES.values() if name in other.parameters.as_json()]
         if owners and name not in known and name not in shared:
             raise ForeignParameter(name, recipe=recipe.name, known=known, owners=owners)
+
+
+def check_quantizable(options: ExportOptions, recipe: Recipe) -> None:
+    """Refuse int8 for what it would spoil; raises `InvalidParameter`."""
+    if options.quantize != "none" and recipe.float32_only:
+        raise InvalidParameter("quantize", options.quantize, expected=f"none: {recipe.float32_only}")
 
 
 def default_name(source: str, recipe: str) -> str:

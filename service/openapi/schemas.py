@@ -281,10 +281,10 @@ def _categories(spec: InputSpec) -> Schema:
 
 
 def tensor_data(spec: TensorSpec) -> Schema:
-    """Describe a tensor's values: nested as its shape says, or flat, or one alone."""
+    """Describe a tensor's values: nested as its shape says, or flat, or one alone; null where one may be missing."""
     if spec.datatype in NOT_IN_JSON:
         return {"not": {}, "description": f"{spec.datatype} is sent as binary data only"}
-    values = element(spec.datatype)
+    values = {"type": ["number", "null"]} if spec.may_be_missing else element(spec.datatype)
     nested = values
     for size in reversed(spec.shape):
         nested = listed(nested, minItems=size or 1, **({"maxItems": size} if size else {}))

@@ -117,6 +117,18 @@ def test_the_list_names_every_recipe_parameter_and_data_set(command) -> None:
         assert f"licence: {description.license}; needs {description.needs}" in output
 
 
+def test_the_list_of_one_recipe_leaves_out_the_others(command) -> None:
+    output = command("tabular", "--list").stdout
+
+    assert "  rare_rows=" in output
+    assert "  epochs=" in output
+    assert "  filters=" not in output
+
+
+def test_the_list_of_no_recipe_names_those_that_there_are(command) -> None:
+    assert_one_line(command("nonsense", "--list"), 2, "nonsense")
+
+
 def test_help_teaches_by_example(command) -> None:
     output = command("--help").stdout
 

@@ -30,7 +30,8 @@ MOST_SHOWN = 10
     "searched",
     metavar="NAME=LOW..HIGH|A,B,C",
     multiple=True,
-    help="A parameter to vary; several times.  [default: the recipe's own, learning_rate and batch_size]",
+    help="A parameter to vary; several times.  [default: what of the recipe's own changes what is learned, "
+    "learning_rate and batch_size]",
 )
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Fits in all.")
 @cli_parts.store_option
