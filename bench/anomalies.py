@@ -15,6 +15,7 @@ import json
 import click
 import numpy as np
 
+from bench.auroc import area_under_roc
 from service.http_call import post, url_option
 from training import datasets
 from training.options import FileOptions
@@ -39,12 +40,8 @@ def _ask_once(url: str, model: str, pictures: np.ndarray) -> Answers:
 
 def figures(usual: Answers, foreign: Answers) -> dict[str, float]:
     """Measure the answers for usual rows against those for foreign ones."""
-    from sklearn.metrics import roc_auc_score
-
-    scores = np.concatenate([usual["score"], foreign["score"]])
-    is_foreign = np.repeat([False, True], [len(usual["score"]), len(foreign["score"])])
     return {
-        "AUROC": float(roc_auc_score(is_foreign, scores)),
+        "AUROC": area_under_roc(usual["score"], foreign["score"]).value,
         "alarms, usual": float(np.mean(usual["is_anomaly"])),
         "alarms, foreign": float(np.mean(foreign["is_anomaly"])),
         **{f"usual p-values up to {level}": float(np.mean(usual["p_value"] <= level)) for level in (0.01, 0.05, 0.5)},

@@ -37,6 +37,9 @@ DATATYPES: dict[str, str] = {
 }
 """dtype of the manifest → datatype of the Open Inference Protocol."""
 
+WITH_NAN = ("float32", "float64")
+"""dtypes of the manifest whose numbers may be missing in a table."""
+
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     datatype: np.dtype(object if dtype == "string" else dtype) for dtype, datatype in DATATYPES.items()
 }
@@ -45,16 +48,20 @@ NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """What a model says of one tensor; None in `shape` is a dimension of any size."""
+    """What a model says of one tensor; None in `shape` is a dimension of any size.
+
+    Of numbers that `may_be_missing`, a table's, null is taken in JSON: NaN in the array.
+    """
 
     name: str
     datatype: str
     shape: tuple[int | None, ...]
+    may_be_missing: bool = False
 
     @classmethod
     def promised(cls, spec: InputSpec | OutputSpec) -> Self:
         """Read what a manifest promises of one tensor."""
-        return cls(spec.name, DATATYPES[spec.dtype], spec.shape)
+        return cls(spec.name, DATATYPES[spec.dtype], spec.shape, spec.kind == "column" and spec.dtype in WITH_NAN)
 
     @property
     def wire_shape(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import click
 from training import cli_parts
 from training.cli_parts import Misused
 from training.datasets import DESCRIPTIONS
-from training.job import plan
+from training.job import find_recipe, plan
 from training.job import train as run_job
 from training.options import ExportOptions, FileOptions, FitOptions
 from training.parameters import Parameters, describe, written
@@ -29,7 +29,7 @@ from training.recipes import RECIPES, Recipe
 @click.option("--fresh", is_flag=True, help="Start anew, even if the same job was killed half-way.")
 @click.option("--dry-run", is_flag=True, help="Show the layers and the plan; fit and write nothing.")
 @click.option(
-    "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit there, for TensorBoard."
+    "--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Log the fit in DIR/MODEL, for TensorBoard."
 )
 @cli_parts.quantize_option
 @click.option("--list", "show_list", is_flag=True, help="Show the recipes with their parameters, and the data sets.")
@@ -47,7 +47,9 @@ def train(
 ) -> None:
     """Train a model, prove its ONNX export, and publish it in a store.
 
-    A job that was killed goes on where it stood when the same command is given again.
+    A job that was killed goes on where it stood when the same command is given again; what it left in
+    STORE/.checkpoints is removed by another job after 30 days. Recipes that fit without Keras's loop (scratch,
+    perceptron with the step, cluster and embed without an encoder) start anew.
 
     \b
     Examples:
@@ -67,12 +69,14 @@ def train(
       ovenbird train detector --data annotations.json           pictures with boxes: COCO JSON, or a folder of VOC XML
       ovenbird train text --data mails/                         a folder of .txt files per class; or .jsonl, .parquet
       ovenbird train --list                                     recipes, parameters, data sets
+      ovenbird train tabular --list                             those of one recipe
 
     \b
     Exit codes: 0 done, 1 the work failed, 2 wrong use, 130 interrupted.
     """
     if show_list:
-        click.echo(_listing())
+        with cli_parts.one_line_errors(interrupted="interrupted"):
+            click.echo(_listing([find_recipe(recipe)] if recipe else RECIPES.values()))
         return
     if recipe is None:
         raise Misused(f"name a recipe: {', '.join(RECIPES)} (ovenbird train --list explains them)")
@@ -86,7 +90,7 @@ def train(
             recipe, data, **asked, fresh=fresh, tensorboard=tensorboard, say=click.echo, show=_live_line()
         )
     if published:
-        click.echo("\n" + cli_parts.outcome(published, Path(store_location)))
+        click.echo("\n" + cli_parts.outcome(published, store_location))
 
 
 def _live_line() -> Callable[[str], None] | None:
@@ -96,8 +100,8 @@ def _live_line() -> Callable[[str], None] | None:
     return lambda text: click.echo(f"\r\033[K{text[: shutil.get_terminal_size().columns - 1]}", nl=False)
 
 
-def _listing() -> str:
-    parts = [_recipe(recipe) for recipe in RECIPES.values()]
+def _listing(recipes: Iterable[Recipe]) -> str:
+    parts = [_recipe(recipe) for recipe in recipes]
     fit = _parameters("Every recipe: how it is fitted (a recipe's own defaults stand above)", FitOptions())
     sets = ["Data sets", *(_dataset(name) for name in DESCRIPTIONS)]
     file = _parameters("Every recipe: how a user's files are read", FileOptions())

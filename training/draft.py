@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model_store import Draft, Golden, Manifest
-from model_store.manifest import GOLDEN_FILE, MODEL_FILE, DatasetFacts, Group, Parity, digest_files
+from model_store.manifest import GOLDEN_FILE, DatasetFacts, Group, Parity, digest_files
 from training.datasets import Dataset
 from training.datasets.dataset import tensors
 from training.exporting.onnx_session import Session
@@ -26,14 +26,14 @@ GOLDEN_CANDIDATES = 100
 LIBRARIES = ("keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
 
 
-def write_golden(graph: Graph, dataset: Dataset, folder: Path) -> None:
+def write_golden(graph: Graph, file: Session, dataset: Dataset, folder: Path) -> None:
     """Write a few held-out rows, the first of each class among them, with what Keras and the file answer."""
     rows = dataset.test.take(golden_indices(dataset, graph))
     inputs = graph.sample(rows.inputs)
     Golden(
         inputs=tensors(inputs, [spec.name for spec in graph.inputs]),
         keras=graph.answer(inputs),
-        onnx=Session(folder / MODEL_FILE).run(inputs),
+        onnx=file.run(inputs),
         truth=None if rows.targets.dtype.hasobject else rows.targets,
     ).write(folder / GOLDEN_FILE)
 

@@ -22,10 +22,10 @@ TrainingError
 ├── CheckpointUnwritable    where the fit stands could not be saved: a full disk
 ├── CheckpointUnfit         what was saved belongs to another network
 ├── MachineLost             another machine of the fit ended, or fell silent
-└── ExportRefused           the ONNX file is not what Keras computes: nothing is published
+└── ExportRefused           the ONNX file is not what training computed: nothing is published
     ├── UnconvertedLayers   tf2onnx left operators that ONNX does not have
     ├── InvalidGraph        the ONNX checker or onnxruntime refuses the file
-    ├── ParityBroken        the file's outputs differ from Keras's
+    ├── ParityBroken        the file's outputs differ from those of Keras, or NumPy
     └── QuantizationRefused int8 would cost more quality than is allowed
 
 Beside it stands Interrupted, a KeyboardInterrupt that says how to go on.
@@ -170,7 +170,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class ExportRefused(TrainingError):
-    """An ONNX file that is not what Keras computes."""
+    """An ONNX file that is not what training computed."""
 
 
 class UnconvertedLayers(ExportRefused):
@@ -182,7 +182,7 @@ class InvalidGraph(ExportRefused):
 
 
 class ParityBroken(ExportRefused):
-    """The file's outputs differ from Keras's."""
+    """The file's outputs differ from those of Keras, or of NumPy where that computed them."""
 
 
 class QuantizationRefused(ExportRefused):

@@ -10,11 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
+from model_store import STARTER_MODELS, ReadOnlyStore, Store, StoredVersion, WrongStoreUrl, opening
+from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
-from training.errors import ForeignParameter, MissingPackage, UnfitDataset, UnknownDataset, UnknownRecipe, UnusableStore
+from training.errors import (
+    ForeignParameter,
+    InvalidParameter,
+    MissingPackage,
+    UnfitDataset,
+    UnknownDataset,
+    UnknownRecipe,
+    UnusableStore,
+    WrongUse,
+)
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
 from training.fitting.machines import meeting, read_place
@@ -80,7 +90,7 @@ def train(
         recipe: a recipe's name, as `training.recipes.RECIPES` lists them.
         data: a data set's name, or the path of a .csv, .parquet, .jsonl or .npz file; by default the recipe's own,
             which needs no download.
-        store: the folder of the store; it is made if it is missing.
+        store: the store's folder, which is made if it is missing, or its URL.
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit, the file and the export, as they are or as text.
         may_publish_starters: allow the store to be the starter models that ship with Ovenbird.
@@ -109,6 +119,7 @@ def train(
         recipe, data, store=store, name=name, parameters=parameters or {}, may_publish_starters=may_publish_starters
     )
     if tensorboard is not None:
+        check_fitted(job)
         require_packages(["tensorboard"])
     from training import pipeline
 
@@ -154,6 +165,7 @@ def prepare(
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
     assert isinstance(export, ExportOptions)
+    check_quantizable(export, chosen)
     form = user_files.form_of(Path(source), chosen.learns) if datasets.is_file(source) else None
     user_files.check_options(source, form, parameters)
     model = name or default_name(source, recipe)
@@ -163,7 +175,7 @@ def prepare(
     check_fits(chosen, source)
     require_packages(needed_packages(chosen))
     needs_target = chosen.unsupervised is None
-    dataset = datasets.load(source, file, kinds=tuple(chosen.learns), needs_target=needs_target)
+    dataset = datasets.load(source, file, form=form, needs_target=needs_target)
     task = task_of(dataset)
     if not chosen.takes(dataset.kind, task):
         raise _unfit(chosen, dataset.name, f"{dataset.kind} for {task}")
@@ -179,6 +191,12 @@ def prepare(
         name=model,
         store=opened,
     )
+
+
+def check_fitted(job: Job) -> None:
+    """Refuse to log where nothing is fitted; raises `WrongUse`."""
+    if not job.recipe.heeds(job.parameters):
+        raise WrongUse("tensorboard: nothing is fitted, so there is nothing to log: the weights are given")
 
 
 def task_of(dataset: Dataset) -> Task:
@@ -203,6 +221,12 @@ def check_names(recipe: Recipe, given: Iterable[str]) -> None:
         owners = [other.name for other in RECIPES.values() if name in other.parameters.as_json()]
         if owners and name not in known and name not in shared:
             raise ForeignParameter(name, recipe=recipe.name, known=known, owners=owners)
+
+
+def check_quantizable(options: ExportOptions, recipe: Recipe) -> None:
+    """Refuse int8 for what it would spoil; raises `InvalidParameter`."""
+    if options.quantize != "none" and recipe.float32_only:
+        raise InvalidParameter("quantize", options.quantize, expected=f"none: {recipe.float32_only}")
 
 
 def default_name(source: str, recipe: str) -> str:
@@ -232,8 +256,12 @@ def _unfit(recipe: Recipe, source: str, received: str) -> UnfitDataset:
 def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     """Open a store to publish in; raises `UnusableStore` for a place that cannot become one."""
     try:
-        store = Store(place)
-    except StoreError as error:
+        store = opening.open_store(place)
+        if isinstance(store, RemoteStore):
+            # A fit may take hours: what will not take its model is better found now.
+            store.check_writable()
+            return store
+    except (ReadOnlyStore, WrongStoreUrl) as error:
         raise UnusableStore(str(error)) from None
     root = store.root.resolve()
     if root.is_relative_to(STARTER_MODELS.resolve()) and not may_publish_starters:

@@ -1,6 +1,6 @@
 """One job, one straight line: data set → recipe → fit → evaluate → export → verify → publish.
 
-The one place that knows the seven steps; they do not know each other.
+The one place that knows the seven steps; they do not know each other. `baking` takes the last ones graph by graph.
 """
 
 from __future__ import annotations
@@ -9,52 +9,23 @@ import dataclasses
 import logging
 import tempfile
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from model_store import Draft, StoredVersion
-from model_store.manifest import MODEL_FILE, Group, Parity, sha256_of
-from training.commit import current_commit
+from model_store import StoredVersion
+from model_store.manifest import Group
+from training.baking import Trained, bake, described
 from training.datasets import Dataset
-from training.draft import dataset_facts, draft, libraries, write_golden
 from training.errors import UnusableCluster
 from training.evidence.data_report import DataReport, data_report
 from training.evidence.evaluate import evaluate, no_better_than_guessing
-from training.evidence.exhibit import Evaluation
-from training.evidence.report import write_page, write_report
-from training.evidence.report_page import FileFacts
-from training.exporting.export import export
-from training.exporting.latency import measure_latency
-from training.exporting.quantize import Quantized, check_quantizable, quantize
-from training.exporting.verify import measure_int8, verify
+from training.fitting import tensorboard_log
 from training.fitting.devices import device_names, spread_over
 from training.fitting.fit import Company, Fit, Say, fit, validation
 from training.fitting.machines import VARIABLE, Machines
 from training.fitting.precision import check_fitted_by_keras, computing_in, take_over
 from training.fitting.safety import digest, guarded
 from training.job import Job
-from training.network import Graph, Network
-
-if TYPE_CHECKING:
-    import keras
-
-
-# As many rows as the largest batch that is timed.
-MOST_TIMED = 256
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a job has come to before anything is exported."""
-
-    job: Job
-    network: Network
-    fit: Fit
-    evaluation: Evaluation
-    data: DataReport
+from training.network import Network
 
 
 def run(
@@ -76,15 +47,16 @@ def run(
     data = look_over(job.dataset, say)
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
-        check_quantizable(network, job.export)
         if machines is not None:
             join(job, network, machines)
             say(f"machines  {len(machines.place.workers)} fit together")
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
-        company = Company(
-            checkpoint=checkpoint, say=say, show=show, callbacks=logging_to(tensorboard, job), machines=machines
-        )
+        log = tensorboard / job.name if tensorboard else None
+        logging = tensorboard_log.callbacks(log) if log and network.learn is None else []
+        company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging, machines=machines)
         network, fitted = learn(job, network, company)
+        if log and network.learn is not None:
+            tensorboard_log.write_history(log, fitted.history)
         say(f"fit       {how_fitted(fitted)}")
         if job.recipe.uses_keras:
             compute_in_full_float32()
@@ -175,106 +147,14 @@ def how_fitted(fitted: Fit) -> str:
     return f"{fitted.epochs} epochs in {fitted.seconds:.0f} s" if fitted.epochs else "nothing: the weights are given"
 
 
-def logging_to(folder: Path | None, job: Job) -> list[keras.callbacks.Callback]:
-    """Log the fit for TensorBoard, in a folder of the model's name."""
-    if folder is None:
-        return []
-    import keras
-
-    return [keras.callbacks.TensorBoard(folder / job.name, write_graph=False)]
-
-
 def publish(trained: Trained, say: Say) -> list[StoredVersion]:
     """Export and verify every graph, then publish them together."""
     job, network = trained.job, trained.network
     group = group_of(job, network)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
         drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
-        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
+        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.location}")
         return job.store.publish(*drafts)
-
-
-def bake(trained: Trained, graph: Graph, scratch: Path, group: Group | None, say: Say) -> Draft:
-    """Export one graph, verify the file, and put beside it all that is published with it."""
-    job, evaluation = trained.job, trained.evaluation
-    is_main = graph is trained.network.main
-    model = job.name + graph.suffix
-    folder = scratch / model
-    folder.mkdir()
-    path, sample = folder / MODEL_FILE, graph.sample(job.dataset.test.inputs[:100])
-    export(graph, path, properties={"name": model, "recipe": job.recipe.name})
-    say(f"export    {model}: {path.stat().st_size / 1000:.0f} kB")
-    parity, quantized = verify(graph, path, sample), None
-    say(f"verify    {model}: within {max(parity.max_abs_difference.values()):.2g} of {job.recipe.computed_by}")
-    if is_main and job.export.quantize != "none":
-        quantized = quantize(trained.network, job.dataset, path, job.export, evaluation)
-        parity, evaluation = measure_int8(graph, path, sample), quantized.evaluation
-        say(f"quantise  {model}: {path.stat().st_size / 1000:.0f} kB, {described(evaluation.metrics)}")
-    write_golden(graph, job.dataset, folder)
-    created, extra = datetime.now(UTC), {**origin(quantized), **job.extra}
-    if is_main:
-        trained.network.write_beside(folder)
-        # Latency is measured for it, which takes a while.
-        say(f"report    {model}")
-        report(trained, evaluation, folder, parity=parity, created=created, extra=extra)
-    return draft(
-        model,
-        folder,
-        graph,
-        job.dataset,
-        recipe=job.recipe.name,
-        parameters=job.parameters_as_json(),
-        metrics=evaluation.metrics if is_main else metrics_of_a_part(graph, trained),
-        parity=parity,
-        group=group,
-        created=created,
-        extra=extra,
-    )
-
-
-def report(
-    trained: Trained, evaluation: Evaluation, folder: Path, *, parity: Parity, created: datetime, extra: dict[str, Any]
-) -> None:
-    """Write the report of the main model, whose files lie in the folder."""
-    job, main, path = trained.job, trained.network.main, folder / MODEL_FILE
-    latency = measure_latency(main, path, main.sample(job.dataset.test.inputs[:MOST_TIMED]))
-    evidence = write_report(
-        folder / "report",
-        trained.network,
-        job.dataset,
-        trained.fit,
-        evaluation,
-        latency=latency,
-        data=trained.data,
-    )
-    file = FileFacts(
-        model=job.name,
-        recipe=job.recipe.name,
-        computed_by=job.recipe.computed_by,
-        created=created,
-        parameters=job.parameters_as_json(),
-        libraries=libraries(),
-        parity=parity,
-        extra=extra,
-        sha256=sha256_of(path),
-        sizes={entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if entry.is_file()},
-        dataset=dataset_facts(job.dataset),
-    )
-    write_page(folder, evidence, file, about_data=trained.data[1])
-
-
-def origin(quantized: Quantized | None) -> dict[str, Any]:
-    """Say from which commit a job was run, and what was done to its file."""
-    commit = current_commit()
-    return {
-        **({"commit": commit} if commit else {}),
-        **({"quantization": quantized.facts} if quantized else {}),
-    }
-
-
-def described(metrics: Mapping[str, float]) -> str:
-    """Write metrics in a line."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
 
 
 def group_of(job: Job, network: Network) -> Group | None:
@@ -282,14 +162,6 @@ def group_of(job: Job, network: Network) -> Group | None:
     if len(network.graphs) == 1:
         return None
     return Group(id=uuid.uuid4().hex, members=tuple(job.name + graph.suffix for graph in network.graphs))
-
-
-def metrics_of_a_part(graph: Graph, trained: Trained) -> dict[str, float]:
-    """Measure a part by itself, or give it the quality of the whole by another name: a decoder has none of its own."""
-    if graph.metrics is not None:
-        return graph.metrics(trained.job.dataset)
-    name, value = next(iter(trained.evaluation.metrics.items()))
-    return {f"whole_{name}": value}
 
 
 def compute_in_full_float32() -> None:

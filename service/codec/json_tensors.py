@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -31,6 +32,8 @@ def parse(body: bytes) -> Any:
 def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
     """Make an array of the input's datatype from (nested) lists; refuse whatever would change a value in silence.
 
+    For a column of a table null is a missing number, NaN.
+
     Raises:
         WrongTensor: ragged lists, values of another kind, or values outside the datatype's range.
     """
@@ -40,6 +43,8 @@ def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
         found = np.asarray(data)
     except (ValueError, OverflowError):
         raise WrongTensor(f"input {spec.name!r}: data is ragged: its lists differ in length or depth") from None
+    if spec.may_be_missing and found.dtype.hasobject:
+        found = _with_nan(found)
     wanted = NUMPY_DTYPES[spec.datatype]
     if wanted.kind in "iu" and found.dtype.kind == "f" and (whole := _whole_numbers(data)) is not None:
         return _cast(whole, wanted, spec)
@@ -48,6 +53,11 @@ def tensor_from_json(data: list[Any], spec: TensorSpec) -> Array:
     if found.dtype.kind != "b" and _holds_booleans(data, found.ndim):
         raise WrongTensor(f"input {spec.name!r}: expected {spec.datatype} values, received booleans among them")
     return _cast(found, wanted, spec)
+
+
+def _with_nan(found: Array) -> Array:
+    """Put NaN in the place of null; what is neither null nor a number stays what it is."""
+    return np.array([math.nan if value is None else value for value in found.ravel()]).reshape(found.shape)
 
 
 def _holds_booleans(data: list[Any], dimensions: int) -> bool:

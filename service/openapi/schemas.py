@@ -71,7 +71,7 @@ COMPONENTS: dict[str, Schema] = {
     "Error": record(("error",), error=TEXT | {"description": "what came, what was expected and where"}),
     "ServerMetadata": record(("name", "version", "extensions"), name=TEXT, version=TEXT, extensions=NAMES),
     "Live": record(("live",), live=YES_OR_NO),
-    "Ready": record(("ready",), ready=YES_OR_NO),
+    "Ready": record(("ready",), ready=YES_OR_NO, reason=TEXT),
     "ModelReady": record(("name", "ready"), name=TEXT, ready=YES_OR_NO, error=TEXT),
     "Tensor": _TENSOR,
     "ModelMetadata": record(
@@ -281,10 +281,10 @@ def _categories(spec: InputSpec) -> Schema:
 
 
 def tensor_data(spec: TensorSpec) -> Schema:
-    """Describe a tensor's values: nested as its shape says, or flat, or one alone."""
+    """Describe a tensor's values: nested as its shape says, or flat, or one alone; null where one may be missing."""
     if spec.datatype in NOT_IN_JSON:
         return {"not": {}, "description": f"{spec.datatype} is sent as binary data only"}
-    values = element(spec.datatype)
+    values = {"type": ["number", "null"]} if spec.may_be_missing else element(spec.datatype)
     nested = values
     for size in reversed(spec.shape):
         nested = listed(nested, minItems=size or 1, **({"maxItems": size} if size else {}))

@@ -170,6 +170,75 @@ def test_binary_tensors_may_be_nan_for_missing(client: httpx.Client) -> None:
     assert answer.json()["outputs"][0]["data"] == [-1, 0, 5, 2]
 
 
+def infer(client: httpx.Client, ages: Any, jobs: list[Any], model: str = "people") -> httpx.Response:
+    count = len(jobs)
+    tensors = [
+        {"name": AGE, "shape": [count], "datatype": "FP32", "data": ages},
+        {"name": JOB, "shape": [count], "datatype": "BYTES", "data": jobs},
+    ]
+    return client.post(f"/v2/models/{model}/infer", json={"inputs": tensors})
+
+
+@pytest.mark.parametrize(
+    ("ages", "expected"),
+    [
+        pytest.param([39, None, 7.5], [39, -1, 7.5], id="among-numbers"),
+        pytest.param([None, None, None], [-1, -1, -1], id="alone"),
+        pytest.param([1, None, 2**63], [1, -1, 9.223372e18], id="beside-a-large-one"),
+    ],
+)
+def test_null_is_a_missing_number_in_the_protocol(client: httpx.Client, ages: list[Any], expected: list[Any]) -> None:
+    (output,) = infer(client, ages, ["clerk"] * 3).json()["outputs"]
+
+    assert output["data"][::2] == expected
+
+
+@pytest.mark.parametrize("first", [None, 0])
+def test_null_is_taken_among_many_numbers_too(client: httpx.Client, first: int | None) -> None:
+    """A body so long is read by another way, if it holds numbers alone."""
+    ages = [first, *range(1, 2999), None]
+
+    for _ in range(2):
+        (output,) = infer(client, ages, ["clerk"] * 3000).json()["outputs"]
+
+        assert output["data"][::2] == [-1 if age is None else age for age in ages]
+        (output,) = infer(client, list(range(3000)), ["clerk"] * 3000).json()["outputs"]
+        assert output["data"][::2] == list(range(3000))
+
+
+@pytest.mark.parametrize(
+    ("ages", "complaint"),
+    [
+        pytest.param([1, None, True], "booleans", id="boolean"),
+        pytest.param([1, None, "2"], "strings", id="string"),
+        pytest.param([1, None, {}], "objects", id="object"),
+        pytest.param([1, None, [2]], "ragged", id="ragged"),
+        pytest.param([1, None, 1e39], "a value is too large for FP32", id="too-large"),
+    ],
+)
+def test_what_is_neither_null_nor_a_number_is_refused(client: httpx.Client, ages: list[Any], complaint: str) -> None:
+    answer = infer(client, ages, ["clerk"] * 3)
+
+    assert answer.status_code == 400
+    assert complaint in answer.json()["error"]
+
+
+def test_a_category_is_no_null_in_the_protocol(client: httpx.Client) -> None:
+    answer = infer(client, [1, 2], ["clerk", None])
+
+    assert answer.status_code == 400
+    assert "expected strings" in answer.json()["error"]
+
+
+def test_the_description_allows_null_where_a_number_may_be_missing(client: httpx.Client) -> None:
+    posted = client.get("/openapi.json").json()["paths"]["/v2/models/people/infer"]["post"]
+    tensors = posted["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]["items"]["oneOf"]
+    data = {tensor["properties"]["name"]["const"]: tensor["properties"]["data"]["anyOf"][0] for tensor in tensors}
+
+    assert data[AGE] == {"type": ["number", "null"]}
+    assert data[JOB] == {"type": "string"}
+
+
 def test_tensorflow_servings_rows_and_columns(client: httpx.Client) -> None:
     rows = [{AGE: 39, JOB: "clerk"}, {AGE: 1, JOB: "pilot"}]
     columns = {name: [row[name] for row in rows] for name in (AGE, JOB)}
@@ -179,6 +248,8 @@ def test_tensorflow_servings_rows_and_columns(client: httpx.Client) -> None:
     assert client.post(path, json={"inputs": columns}).json() == {"outputs": [[39, 2], [1, 1]]}
     with_nan = client.post(path, content=f'{{"instances": [{{"{AGE}": NaN, "{JOB}": ""}}]}}')
     assert with_nan.json() == {"predictions": [[-1, 0]]}
+    with_null = client.post(path, json={"instances": [{AGE: None, JOB: "clerk"}, {AGE: 2, JOB: ""}]})
+    assert with_null.json() == {"predictions": [[-1, 2], [2, 0]]}
 
 
 def test_metadata_lists_the_columns_and_the_categories(client: httpx.Client) -> None:

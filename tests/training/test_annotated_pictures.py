@@ -20,7 +20,7 @@ PICTURES = 12
 
 
 def load(path: Path, **options: Any) -> Dataset:
-    return datasets.load(str(path), FileOptions(**options), kinds=("boxes",))
+    return datasets.load(str(path), FileOptions(**options), form="annotations")
 
 
 def draw(folder: Path, *, colour: bool = False, ending: str = "png") -> list[str]:

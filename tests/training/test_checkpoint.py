@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from model_store import Store
-from training.fitting.checkpoint import Checkpoint, FitState, job_digest
+from training.fitting.checkpoint import Checkpoint, FitState, job_digest, remove_abandoned
+from training.fitting.safety import digest, guarded
+from training.job import prepare
 
 WEIGHTS = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros((), np.int64)]
 
@@ -71,6 +75,58 @@ def test_one_process_at_a_time_has_a_job(checkpoint: Checkpoint, folder: Path) -
     assert again is not None
     again.discard()
     other.discard()
+    assert not folder.exists()
+
+
+def leave(folder: Path, job: str, *, days: float) -> None:
+    """Let a job be killed so many days ago: lock, checkpoint, and one that was not written to its end."""
+    folder.mkdir(parents=True, exist_ok=True)
+    then = time.time() - days * 24 * 60 * 60
+    for suffix in (".npz", ".new", ".lock"):
+        (folder / f"{job}{suffix}").write_bytes(b"left")
+        os.utime(folder / f"{job}{suffix}", (then, then))
+
+
+def test_what_nobody_went_on_with_for_long_is_removed(folder: Path) -> None:
+    leave(folder, "abandoned", days=31)
+    leave(folder, "recent", days=29)
+    (folder / "killed-at-once.lock").touch()
+    os.utime(folder / "killed-at-once.lock", (0, 0))
+    leave(folder, "another", days=31)
+    os.utime(folder / "another.npz")
+
+    assert remove_abandoned(folder) == 2
+
+    assert {path.stem for path in folder.iterdir()} == {"recent", "another"}
+    assert remove_abandoned(folder) == 0
+    assert len(list(folder.iterdir())) == 6
+
+
+def test_what_a_job_that_runs_has_saved_is_kept_however_old_it_is(checkpoint: Checkpoint, folder: Path) -> None:
+    checkpoint.save(state(), WEIGHTS, [])
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+
+    assert remove_abandoned(folder) == 0
+
+    assert checkpoint.load() is not None
+    assert Checkpoint.claim(folder, "job") is None
+
+
+def test_a_job_that_starts_clears_away_what_others_left(tmp_path: Path) -> None:
+    job = prepare("scratch", "iris", store=tmp_path / "store", name=None, parameters={})
+    leave(job.store.root / ".checkpoints", "abandoned", days=31)
+    lines: list[str] = []
+
+    with guarded(job, fresh=False, say=lines.append):
+        assert [path.stem for path in (job.store.root / ".checkpoints").iterdir()] == [digest(job)]
+
+    assert lines == ["cleaned   checkpoints that nobody went on with for 30 days: 1"]
+    assert not (job.store.root / ".checkpoints").exists()
+
+
+def test_a_folder_that_is_not_there_has_nothing_to_remove(folder: Path) -> None:
+    assert remove_abandoned(folder) == 0
     assert not folder.exists()
 
 

@@ -74,7 +74,9 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
         ),
         pytest.param(["dnn", "--store", "pets.csv"], "pets.csv is not a folder", id="store-is-a-file"),
         pytest.param(["dnn", "--store", "pets.csv/store"], "pets.csv is not a folder", id="store-below-a-file"),
-        pytest.param(["dnn", "--store", "s3://bucket"], "only local folders", id="store-is-a-url"),
+        pytest.param(
+            ["dnn", "--store", "nfs://bucket"], "expected a folder, or a URL with one of s3", id="store-is-no-url"
+        ),
         pytest.param(["dnn", "--store", str(STARTER_MODELS)], "holds the starter models", id="store-of-the-starters"),
         pytest.param(["dnn", "--store", f"{STARTER_MODELS}/x"], "holds the starter models", id="below-the-starters"),
         pytest.param(["dnn", "--name", "a/b"], "model name 'a/b': expected letters", id="model-name"),
@@ -113,6 +115,18 @@ def test_the_list_names_every_recipe_parameter_and_data_set(command) -> None:
         assert all(f"  {name}=" in output for name in {**recipe.parameters.as_json(), **recipe.fit.as_json()})
     for description in DESCRIPTIONS.values():
         assert f"licence: {description.license}; needs {description.needs}" in output
+
+
+def test_the_list_of_one_recipe_leaves_out_the_others(command) -> None:
+    output = command("tabular", "--list").stdout
+
+    assert "  rare_rows=" in output
+    assert "  epochs=" in output
+    assert "  filters=" not in output
+
+
+def test_the_list_of_no_recipe_names_those_that_there_are(command) -> None:
+    assert_one_line(command("nonsense", "--list"), 2, "nonsense")
 
 
 def test_help_teaches_by_example(command) -> None:

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from training import datasets
-from training.datasets import DESCRIPTIONS, Dataset, Kind, Rows
+from training.datasets import DESCRIPTIONS, Dataset, Rows
 from training.datasets.cache import cached
 from training.datasets.dataset import check_usable, classes, digest, held_out, split, texts
 from training.datasets.unpickle import read_object_array
+from training.datasets.user_files import Form
 from training.errors import DatasetAbsent, DatasetAltered, UnknownDataset, UnusableData
 from training.options import FileOptions
 
@@ -37,8 +38,8 @@ SHAPES = {
 }
 
 
-def load(name: str | Path, kinds: tuple[Kind, ...] = (), **options: str) -> Dataset:
-    return datasets.load(str(name), FileOptions(**options), kinds=kinds)
+def load(name: str | Path, form: Form | None = None, **options: str) -> Dataset:
+    return datasets.load(str(name), FileOptions(**options), form=form)
 
 
 @pytest.mark.parametrize("name", BUNDLED)
@@ -259,9 +260,7 @@ def test_the_task_follows_from_the_target(
 def test_texts_and_labels_are_read_with_their_line_breaks(tmp_path: Path, write_csv) -> None:
     rows = [[f'line {index},\nand "more"', "a" if index % 2 else "b"] for index in range(20)]
 
-    dataset = load(
-        write_csv(tmp_path / "m.csv", ["body", "folder"], rows), kinds=("text",), text="body", target="folder"
-    )
+    dataset = load(write_csv(tmp_path / "m.csv", ["body", "folder"], rows), form="texts", text="body", target="folder")
 
     assert dataset.labels == ("a", "b")
     assert 'line 0,\nand "more"' in [*dataset.train.inputs, *dataset.test.inputs]

@@ -36,6 +36,14 @@ def test_curves_show_every_metric_side_by_side(tmp_path: Path) -> None:
     assert saved(figure, tmp_path)[0] > 600
 
 
+def test_curves_mark_the_epoch_that_was_kept_whatever_its_loss() -> None:
+    history = {"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.0, 2.5]}
+
+    labels = [line.get_label() for line in figures.learning_curve(history, "loss", kept=3).axes[0].lines]
+
+    assert labels == ["training", "validation", "kept: epoch 3"]
+
+
 def test_curves_of_a_single_epoch_can_be_drawn(tmp_path: Path) -> None:
     saved(figures.learning_curves({"loss": [1.0], "val_loss": [1.0]}), tmp_path)
 

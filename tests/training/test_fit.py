@@ -18,7 +18,7 @@ from training.errors import InvalidParameter
 from training.fitting.checkpoint import FitState
 from training.fitting.consistency import check_fit
 from training.fitting.feeding import Feed, balanced_weights, steps_per_epoch
-from training.fitting.fit import validation
+from training.fitting.fit import Fit, validation
 from training.fitting.schedule import optimizer_for, scheduled_rate
 from training.network import Network
 from training.options import FitOptions, Task
@@ -230,6 +230,19 @@ def test_a_plateau_lowers_the_rate() -> None:
     assert lowered == [0, 0, 1, 1, 2, 2, 2, 3]
 
 
+@pytest.mark.parametrize(("monitor", "kept"), [("val_loss", 2), ("val_accuracy", 3), ("val_mean_absolute_error", 1)])
+def test_the_epoch_that_was_kept_is_the_first_best_by_the_monitor(monitor: str, kept: int) -> None:
+    history = {
+        "loss": [3.0, 2.0, 1.0, 1.0],
+        "val_loss": [3.0, 1.0, 2.0, 1.0],
+        "val_accuracy": [0.1, 0.2, 0.9, 0.9],
+        "val_mean_absolute_error": [0.5, 0.6, 0.7, 0.5],
+    }
+
+    assert Fit(history=history, seconds=0.0, monitor=monitor).kept_epoch == kept
+    assert Fit(history={}, seconds=0.0, monitor=monitor).kept_epoch == 0
+
+
 # Whole jobs
 
 
@@ -259,6 +272,9 @@ def test_a_job_takes_all_options_at_once_and_logs_for_tensorboard(empty_store: S
 
     assert stored.manifest.metrics["accuracy"] > 0.8
     assert parameters.items() <= stored.manifest.parameters.items()
+    facts = json.loads((stored.path / "report/evaluation.json").read_text())
+    found = facts["history"]["val_accuracy"]
+    assert facts["kept_epoch"] == 1 + found.index(max(found))
     logs = EventAccumulator(str(tmp_path / "logs/iris-dnn/validation"))
     logs.Reload()
     assert "epoch_loss" in logs.Tags()["tensors"]
@@ -282,6 +298,23 @@ def test_a_fit_in_fewer_bits_is_published_in_float32(empty_store: Store, float32
     assert stored.manifest.parameters["precision"] == "mixed_float16"
     assert max(stored.manifest.parity.max_abs_difference.values()) < 1e-5
     assert {spec.dtype for spec in stored.manifest.outputs} == {"float32"}
+
+
+@needs_tensorflow
+def test_numbers_too_large_for_few_bits_are_scaled_before_they_are_cut(
+    empty_store: Store, float32_for_others: None, write_csv, tmp_path: Path
+) -> None:
+    """A float16 ends at 65504."""
+    from training import train
+
+    incomes = np.random.default_rng(0).normal(2e6, 3e5, 200).round().tolist()
+    rows = [[income, 5, "rich" if income > 2e6 else "poor"] for income in incomes]
+    people = write_csv(tmp_path / "people.csv", ["income", "age", "target"], rows)
+
+    parameters = {"precision": "mixed_float16", "epochs": 8, "learning_rate": 0.01}
+    (stored,) = train("dnn", people, store=empty_store.root, parameters=parameters)
+
+    assert stored.manifest.metrics["accuracy"] > 0.8
 
 
 @needs_tensorflow

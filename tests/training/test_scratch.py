@@ -9,8 +9,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -21,10 +23,14 @@ from model_store import Store, StoredVersion
 from model_store.manifest import REPORT_FILE
 from service.app import create_app
 from service.settings import Settings
-from training import datasets, train
-from training.errors import FitDiverged, InvalidParameter, UnusableData
+from training import datasets, pipeline, train
+from training.datasets import Dataset
+from training.errors import FitDiverged, InvalidParameter, ParityBroken, UnusableData
 from training.exporting import onnx_check
+from training.job import prepare
+from training.network import Network
 from training.options import FileOptions, FitOptions
+from training.parameters import Parameters
 from training.scratch.descent import descend
 from training.scratch.gradient_check import largest_difference
 from training.scratch.network import ACTIVATIONS, Activation, DenseNetwork, random_layers
@@ -153,6 +159,21 @@ def test_saved_weights_become_a_model_that_computes_what_their_author_computed(
     assert "Keras" not in page
 
 
+def test_a_file_that_computes_something_else_is_refused_in_the_name_of_numpy(tmp_path: Path) -> None:
+    job = prepare("scratch", "iris", store=tmp_path / "store", name=None, parameters={"epochs": 1})
+
+    def build(parameters: Parameters, dataset: Dataset) -> Network:
+        network, other = (job.recipe.build(parameters, dataset) for _ in range(2))
+        ours, theirs = network.main.computation, other.main.computation
+        broken = SimpleNamespace(answer=ours.answer, predict=ours.predict, weights=ours.weights, to_onnx=theirs.to_onnx)
+        return replace(network, graphs=(replace(network.main, computation=broken),))
+
+    with pytest.raises(ParityBroken, match="the exported file differs from NumPy at a batch of 1: output"):
+        pipeline.run(replace(job, recipe=replace(job.recipe, build=build)), say=lambda _: None)
+
+    assert job.store.models() == []
+
+
 def test_saved_weights_are_served(published: StoredVersion, weights: Arrays, store: Path) -> None:
     pictures = datasets.load("digits", FileOptions()).test.inputs[:3]
     client = create_app(Settings(store=str(store), control="none")).test_client()
@@ -262,6 +283,34 @@ def test_wrong_use_is_told_in_one_line(command: Callable, weights: Arrays, tmp_p
 
         assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
         assert message in result.stderr
+
+
+def curve_of(folder: Path, tag: str) -> list[tuple[int, float]]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return [(event.step, float(event.tensor_proto.float_val[0])) for event in found.Tensors(tag)]
+
+
+def test_a_fit_without_keras_is_logged_for_tensorboard(command: Callable, tmp_path: Path) -> None:
+    result = command("scratch", "--data", "iris", "--set", "epochs=4", "--tensorboard", "logs")
+
+    assert result.exit_code == 0, result.output
+    history = json.loads((tmp_path / "store/iris-scratch/1/report/evaluation.json").read_text())["history"]
+    for folder, tag, name in (("train", "epoch_accuracy", "accuracy"), ("validation", "epoch_loss", "val_loss")):
+        curve = curve_of(tmp_path / "logs/iris-scratch" / folder, tag)
+        assert curve == [(epoch, pytest.approx(value, rel=1e-6)) for epoch, value in enumerate(history[name])]
+
+
+def test_a_log_is_refused_where_weights_are_given(command: Callable, weights: Arrays, tmp_path: Path) -> None:
+    (tmp_path / "weights.pkl").write_bytes(pickle.dumps(weights))
+
+    refused = command("scratch", "--set", "weights=weights.pkl", "--tensorboard", "logs")
+
+    assert (refused.exit_code, refused.stderr.count("\n")) == (2, 1), refused.output
+    assert "tensorboard: nothing is fitted" in refused.stderr
+    assert not (tmp_path / "logs").exists()
 
 
 def test_options_of_a_fit_are_refused_and_nothing_is_planned_where_weights_are_given(

@@ -20,11 +20,10 @@ from training.job import prepare
 from training.options import FileOptions
 
 Write = Callable[..., Path]
-KINDS: Any = ("table", "features")
 
 
 def load(path: Path, **options: Any) -> Dataset:
-    return datasets.load(str(path), FileOptions(**options), kinds=KINDS)
+    return datasets.load(str(path), FileOptions(**options), form="mixed table")
 
 
 def everything(dataset: Dataset) -> np.ndarray:
@@ -170,7 +169,7 @@ def test_other_recipes_refuse_what_they_would_ignore(tmp_path: Path, write_csv: 
     with pytest.raises(InvalidParameter, match="drop=x: expected a table as data, and the recipe tabular"):
         prepare("dnn", str(path), store=tmp_path / "store", name=None, parameters={"drop": "x"})
     with pytest.raises(UnusableData, match=r"a \.jsonl file is read by the recipe tabular alone"):
-        datasets.load(str(tmp_path / "t.jsonl"), FileOptions(), kinds=("features",))
+        datasets.load(str(tmp_path / "t.jsonl"), FileOptions(), form="numbers")
 
 
 # Suspicions

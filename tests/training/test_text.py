@@ -248,7 +248,7 @@ class TestTheExhibits:
         from training.options import FileOptions
         from training.text.exhibits import telling_tokens, token_statistics
 
-        dataset = load(str(opinions_csv), FileOptions(), kinds=("text",))
+        dataset = load(str(opinions_csv), FileOptions(), form="texts")
         ids = keras.Input((2,), dtype="int32")
         is_good = keras.ops.cast(keras.ops.equal(ids[:, :1], 2), "float32") * 0.5 + 0.25
         model = keras.Model(ids, keras.ops.concatenate([1 - is_good, is_good], axis=1))

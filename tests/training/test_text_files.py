@@ -12,6 +12,7 @@ from click.testing import Result
 from pyarrow import parquet
 
 from training.datasets import Dataset, load
+from training.datasets.user_files import form_of
 from training.errors import UnusableData
 from training.options import FileOptions
 
@@ -20,7 +21,7 @@ LABELS = ["up" if index % 2 else "down" for index in range(20)]
 
 
 def read(path: Path, **options: str) -> Dataset:
-    return load(str(path), FileOptions(**options), kinds=("text",))
+    return load(str(path), FileOptions(**options), form=form_of(path, ("text",)))
 
 
 def write_lines(path: Path, rows: list[object]) -> Path:

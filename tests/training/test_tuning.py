@@ -155,7 +155,7 @@ def test_every_recipe_has_a_search_of_its_own_within_its_limits(recipe: str) -> 
 
     space = default_space(chosen.parameters, chosen.fit)
 
-    assert {"learning_rate", "batch_size"} < space.keys()
+    assert {"learning_rate", "batch_size"} <= space.keys()
     for name, found in space.items():
         ends = [str(found.low), str(found.high)] if isinstance(found, Range) else found.values
         for end in ends:
@@ -185,6 +185,27 @@ def test_what_is_set_is_not_searched() -> None:
     chosen = RECIPES["dnn"]
 
     assert "dropout" not in default_space(chosen.parameters, chosen.fit, fixed=["dropout"])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "names"),
+    [
+        ("detector", {"objects", "max_objects", "score", "iou"}),
+        ("autoencoder", {"beta", "anomaly", "false_alarm_rate", "classifier"}),
+        ("cnn", {"keep_keras"}),
+        ("perceptron", {"activation"}),
+        ("tabular", {"labels"}),
+    ],
+)
+def test_what_changes_no_loss_is_searched_only_where_it_is_named(recipe: str, names: set[str]) -> None:
+    chosen = RECIPES[recipe]
+    fields = {field.name: field for field in describe(type(chosen.parameters))}
+
+    assert not names & default_space(chosen.parameters, chosen.fit).keys()
+    for name in names:
+        choices = {bool: "true,false", int: "1..2", float: "0.1..0.5"}
+        text = choices.get(fields[name].type) or ",".join(fields[name].limits.choices or ())
+        assert name in read_space({name: text}, chosen.parameters, chosen.fit)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def _run(kept: Floats, held: Floats, count: int, steps: int, seed: int) -> Clust
         centres = moved.cluster_centers_
         history["loss"].append(float(moved.inertia_) / len(kept))
         history["val_loss"].append(-float(moved.score(held)) / len(held))
-        if history["val_loss"][-1] == min(history["val_loss"]):
+        if best is None or history["val_loss"][-1] < min(history["val_loss"][:-1]):
             best = centres
         if len(history["loss"]) > 1 and history["loss"][-2] - history["loss"][-1] <= LEAST_GAIN * history["loss"][-2]:
             break

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from training.codes.scaling import Scaling
 from training.datasets import Dataset, Rows
 from training.datasets.dataset import Array
 from training.network import Floats
+from training.scaling import Scaling
 
 if TYPE_CHECKING:
     import keras

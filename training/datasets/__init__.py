@@ -6,7 +6,6 @@ Keras (but for Keras's downloads).
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 from types import ModuleType
 
@@ -35,6 +34,7 @@ from training.datasets import (
 )
 from training.datasets.dataset import Dataset, Kind, Rows, check_usable
 from training.datasets.description import Description
+from training.datasets.user_files import Form
 from training.errors import UnknownDataset
 from training.options import FileOptions
 
@@ -77,9 +77,10 @@ def is_file(data: str) -> bool:
     )
 
 
-def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = (), needs_target: bool = True) -> Dataset:
-    """Load a data set by its name, or a user's file by its path, as one of the `kinds` that a recipe takes.
+def load(data: str, options: FileOptions, *, form: Form | None = None, needs_target: bool = True) -> Dataset:
+    """Load a data set by its name, or a user's file by its path.
 
+    The file is read in a `form` that `user_files.form_of` told; by default as pictures, or as a table of numbers.
     Where targets are not needed, a table may lack their column, and pictures their classes.
 
     Raises:
@@ -91,7 +92,8 @@ def load(data: str, options: FileOptions, *, kinds: Collection[Kind] = (), needs
     if data in _MODULES:
         dataset: Dataset = _MODULES[data].load()
     elif is_file(data):
-        dataset = user_files.load(Path(data), options, kinds, needs_target=needs_target)
+        path = Path(data)
+        dataset = user_files.load(path, options, form or user_files.form_of(path, ()), needs_target=needs_target)
     else:
         raise UnknownDataset(data, known=_MODULES, hint=user_files.HINT)
     return check_usable(dataset)

@@ -59,9 +59,8 @@ def form_of(path: Path, kinds: Collection[Kind]) -> Form:
     return "mixed table" if "table" in kinds else "numbers"
 
 
-def load(path: Path, options: FileOptions, kinds: Collection[Kind], *, needs_target: bool = True) -> Dataset:
-    """Read the user's file; raises `UnusableData` where nothing can be learned from it."""
-    form = form_of(path, kinds)
+def load(path: Path, options: FileOptions, form: Form, *, needs_target: bool = True) -> Dataset:
+    """Read the user's file in a form that `form_of` told; raises `UnusableData` where nothing can be learned of it."""
     if form == "annotations":
         return annotated_pictures.load(path, options)
     if form in ("texts", "folder of texts"):

@@ -84,24 +84,35 @@ def svg(figure: Figure, name: str, *, themed: bool = True) -> str:
 
 
 def learning_curves(
-    history: dict[str, list[float]], unit: str = "", further_stages: Mapping[str, int] | None = None
+    history: dict[str, list[float]], unit: str = "", further_stages: Mapping[str, int] | None = None, kept: int = 0
 ) -> Figure:
-    """Draw every metric per epoch, training and validation together; lines mark the epoch that was kept and stages."""
+    """Draw every metric per epoch, training and validation together; lines mark the epoch that was kept and stages.
+
+    Args:
+        history: the metrics by name, a value for each epoch.
+        unit: what the metrics are measured in.
+        further_stages: after which epoch each further stage began.
+        kept: the epoch whose weights were kept, from 1; 0: that of the lowest val_loss.
+    """
     names = learned_metrics(history)
     figure = _figure(4.6 * len(names), 3.4)
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        _learning_curve(axes, history, name, unit, further_stages or {})
+        _learning_curve(axes, history, name, unit, further_stages or {}, kept or lowest_loss(history))
     figure.axes[0].legend(frameon=False)
     return figure
 
 
 def learning_curve(
-    history: dict[str, list[float]], name: str, unit: str = "", further_stages: Mapping[str, int] | None = None
+    history: dict[str, list[float]],
+    name: str,
+    unit: str = "",
+    further_stages: Mapping[str, int] | None = None,
+    kept: int = 0,
 ) -> Figure:
     """Draw one metric per epoch, as `learning_curves` does."""
     figure = _figure(*CHART_SIZE)
     axes = figure.subplots()
-    _learning_curve(axes, history, name, unit, further_stages or {})
+    _learning_curve(axes, history, name, unit, further_stages or {}, kept or lowest_loss(history))
     axes.legend(frameon=False)
     return figure
 
@@ -111,10 +122,14 @@ def learned_metrics(history: dict[str, list[float]]) -> list[str]:
     return sorted((name for name in history if not name.startswith("val_")), key=lambda name: name != "loss")
 
 
+def lowest_loss(history: dict[str, list[float]]) -> int:
+    """Find the epoch of the lowest val_loss, from 1."""
+    return 1 + int(np.argmin(history["val_loss"]))
+
+
 def _learning_curve(
-    axes: Axes, history: dict[str, list[float]], name: str, unit: str, further_stages: Mapping[str, int]
+    axes: Axes, history: dict[str, list[float]], name: str, unit: str, further_stages: Mapping[str, int], kept: int
 ) -> None:
-    kept = 1 + int(np.argmin(history["val_loss"]))
     for series, label, colour in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
         if series in history:
             epochs = range(1, len(history[series]) + 1)

@@ -53,7 +53,8 @@ def write_report(
     """Write evaluation.json, predictions.npz and the figures that fit the task; return what the page is made of."""
     folder.mkdir()
     if fitted.epochs:
-        curves = figures.learning_curves(fitted.history, network.history_unit, fitted.further_stages)
+        stages, kept = fitted.further_stages, fitted.kept_epoch
+        curves = figures.learning_curves(fitted.history, network.history_unit, stages, kept)
         figures.save(curves, folder / "learning_curves.png")
     mistakes = _draw_task(folder, network, dataset, evaluation)
     exhibits = tuple(network.exhibits(dataset, evaluation))
@@ -67,6 +68,8 @@ def write_report(
     if network.history_unit:
         facts["history_unit"] = network.history_unit
     facts |= {"history": fitted.history, "epochs": fitted.epochs, "seconds": round(fitted.seconds, 1)}
+    if fitted.epochs:
+        facts["kept_epoch"] = fitted.kept_epoch
     if fitted.further_stages:
         facts["further_stages"] = fitted.further_stages
     facts["latency"] = latency

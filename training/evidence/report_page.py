@@ -93,7 +93,8 @@ def render(page: Page) -> str:
         "recipe": file.recipe,
         "headline": _headline(facts),
         "test_rows": file.dataset.sizes["test"],
-        "metrics": metric_rows(facts),
+        "metrics": metric_rows(facts) if facts.get("intervals") else [row[:2] for row in metric_rows(facts)],
+        "has_intervals": bool(facts.get("intervals")),
         "charts": {"quality": [*quality_charts(facts), *page.drawn], "fit": fit_charts(facts)},
         "matrix": matrix(facts),
         "confusions": confusions(facts),
@@ -154,13 +155,13 @@ def _svg(figure: Figure, name: str, description: str, *, themed: bool) -> Markup
 def fit_charts(facts: Mapping[str, Any], prefix: str = "fit") -> list[Chart]:
     """Draw each metric of the fit by epoch."""
     history, unit = facts["history"], facts.get("history_unit", "")
+    # Reports that were written before this was noted do not say which epoch was kept.
+    stages, kept = facts.get("further_stages"), facts.get("kept_epoch", 0)
     charts = []
     for index, name in enumerate(figures.learned_metrics(history)):
         last = history.get(f"val_{name}", history[name])[-1]
         words = f"{name.replace('_', ' ')} by epoch; the last is {last:.4g}"
-        charts.append(
-            chart(figures.learning_curve(history, name, unit, facts.get("further_stages")), f"{prefix}{index}", words)
-        )
+        charts.append(chart(figures.learning_curve(history, name, unit, stages, kept), f"{prefix}{index}", words))
     return charts
 
 

@@ -18,8 +18,8 @@ from training.exporting.onnx_session import Session
 from training.network import Graph
 
 
-def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> None:
-    """Write one graph to a file that onnxruntime loads; `properties` and a digest of the weights go into it.
+def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> Session:
+    """Write one graph to a file, and load it; `properties` and a digest of the weights go into it.
 
     Raises:
         UnconvertedLayers: tf2onnx left operators that ONNX does not have.
@@ -38,7 +38,7 @@ def export(graph: Graph, path: Path, *, properties: Mapping[str, str]) -> None:
     if found:
         raise InvalidGraph(f"the exported graph is wrong: {'; '.join(found)}")
     onnx.save(model, path)
-    Session(path)
+    return Session(path)
 
 
 def canonical(model: Any, *, inputs: Sequence[str], outputs: Sequence[str]) -> Any:

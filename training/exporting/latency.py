@@ -7,7 +7,6 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ FEWEST_RUNS, MOST_RUNS = 3, 30
 ENOUGH_SECONDS = 0.1
 
 
-def measure_latency(graph: Graph, path: Path, inputs: Array) -> dict[str, Any]:
+def measure_latency(graph: Graph, file: Session, inputs: Array) -> dict[str, Any]:
     """Time whole batches of raw inputs, repeated if they are few: the median run of each size, in microseconds."""
-    onnx, keras = time_batches(Session(path).run, inputs), time_batches(graph.answer, inputs)
+    onnx, keras = time_batches(file.run, inputs), time_batches(graph.answer, inputs)
     return {
         "unit": "microseconds, median of whole batches",
         "processors": os.cpu_count(),

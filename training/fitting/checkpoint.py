@@ -2,7 +2,8 @@
 
 A checkpoint is one file, <store>/.checkpoints/<digest of the job>.npz, replaced whole after every epoch. Readers of
 a store pass over hidden folders. A lock file beside it lets one process at a time have the job; the system takes
-the lock from a process that dies. Knows neither Keras nor ONNX: weights are arrays here.
+the lock from a process that dies. What nobody has gone on with for `ABANDONED_DAYS` is removed when a job starts.
+Knows neither Keras nor ONNX: weights are arrays here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +27,9 @@ from training.datasets.dataset import Array
 
 FOLDER = ".checkpoints"
 FORMAT = 1
+SUFFIXES = (".npz", ".new", ".lock")
+ABANDONED_DAYS = 30
+SECONDS_A_DAY = 24 * 60 * 60
 _STATE = "state"
 
 
@@ -161,6 +166,37 @@ class Checkpoint:
         """Remove what was saved, but keep the job."""
         self.path.unlink(missing_ok=True)
         self.path.with_suffix(".new").unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> int:
+    """Remove what jobs left there whose files are old and which nobody runs; return how many jobs those were."""
+    jobs = {path.stem for path in folder.glob("*") if path.suffix in SUFFIXES}
+    return sum(_remove_if_abandoned(folder, job) for job in jobs)
+
+
+def _remove_if_abandoned(folder: Path, job: str) -> bool:
+    if not all(_is_old(folder / f"{job}{suffix}") for suffix in SUFFIXES):
+        return False
+    try:
+        claimed = Checkpoint.claim(folder, job)
+    except OSError:  # another user's
+        return False
+    if claimed is None:  # it runs
+        return False
+    # Another process may have gone on with it just now, and been broken off.
+    abandoned = _is_old(claimed.path)
+    if abandoned:
+        claimed.forget()
+    claimed.release()
+    return abandoned
+
+
+def _is_old(path: Path) -> bool:
+    """Tell whether a file is there no more, or was not written for long."""
+    try:
+        return time.time() - path.stat().st_mtime > ABANDONED_DAYS * SECONDS_A_DAY
+    except FileNotFoundError:
+        return True
 
 
 def job_digest(facts: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from training.fitting.checkpoint import Checkpoint, FitState, Saved
 from training.fitting.feeding import Feed, balanced_weights, steps_per_epoch
 from training.fitting.schedule import optimizer_for
 from training.network import History, Network, Stage
-from training.options import LOSSES, FitOptions, Task
+from training.options import LOSSES, MONITORS, FitOptions, Task
 
 if TYPE_CHECKING:
     import keras
@@ -43,16 +43,28 @@ def quiet(_: str) -> None:
 
 @dataclass(frozen=True)
 class Fit:
-    """How the fit went: every metric per epoch, how long it took, after which epoch each further stage began."""
+    """How the fit went: every metric per epoch, how long it took, after which epoch each further stage began.
+
+    `monitor` told the best epoch.
+    """
 
     history: History
     seconds: float
     further_stages: dict[str, int] = field(default_factory=dict)
+    monitor: str = "val_loss"
 
     @property
     def epochs(self) -> int:
         """How many epochs ran: none where the weights were given."""
         return len(self.history.get("loss", ()))
+
+    @property
+    def kept_epoch(self) -> int:
+        """Which epoch's weights were kept, counted from 1 over all stages; 0 where none ran."""
+        if not self.epochs:
+            return 0
+        values = self.history[self.monitor]
+        return 1 + values.index(max(values) if MONITORS[self.monitor] else min(values))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +237,8 @@ def _fit_by_keras(network: Network, kept: Rows, held: Rows, options: FitOptions,
     _Fitting(network, options, company, learned, checked, state).run(saved)
     names = [stage.name for stage in stages_of(network, options)][1:]
     further = dict(zip(names, state.before, strict=True))
-    return Fit(history=state.history, seconds=time.monotonic() - began, further_stages=further)
+    seconds = time.monotonic() - began
+    return Fit(history=state.history, seconds=seconds, further_stages=further, monitor=options.monitor)
 
 
 def _state_from_chief(machines: Machines, state: FitState, network: Network) -> FitState:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from training.errors import ExportRefused, FitDiverged, Interrupted, OutOfMemory
-from training.fitting.checkpoint import FOLDER, Checkpoint, job_digest
+from training.fitting.checkpoint import ABANDONED_DAYS, FOLDER, Checkpoint, job_digest, remove_abandoned
 from training.job import Job
 
 
@@ -35,12 +35,15 @@ def guarded(job: Job, *, fresh: bool, say: Callable[[str], None]) -> Iterator[Ch
 
 
 def claim(job: Job, *, fresh: bool, say: Callable[[str], None]) -> Checkpoint | None:
-    """Take the job's checkpoint; emptied for a job that shall start anew."""
-    checkpoint = Checkpoint.claim(job.store.root / FOLDER, digest(job))
+    """Take the job's checkpoint, emptied for a job that shall start anew, and clear away those of others."""
+    folder = job.store.root / FOLDER
+    checkpoint = Checkpoint.claim(folder, digest(job))
     if checkpoint is None:
         say("parallel  an equal job is running: this one keeps no checkpoint")
     elif fresh:
         checkpoint.forget()
+    if removed := remove_abandoned(folder):
+        say(f"cleaned   checkpoints that nobody went on with for {ABANDONED_DAYS} days: {removed}")
     return checkpoint
 
 

@@ -47,13 +47,17 @@ class AutoencoderParameters(Parameters):
     )  # fmt: skip
     code: int = parameter(32, "numbers in the code", at_least=1, at_most=16_384)
     beta: float = parameter(
-        0.02, "variational: weight of the codes' divergence from N(0, I) against the squared error", above=0, at_most=10
+        0.02,
+        "variational: weight of the codes' divergence from N(0, I) against the squared error",
+        above=0,
+        at_most=10,
+        searched=False,
     )
-    anomaly: bool = parameter(True, "whether NAME-anomaly is published")
+    anomaly: bool = parameter(True, "whether NAME-anomaly is published", searched=False)
     false_alarm_rate: float = parameter(
-        0.01, "share of the held-out rows from which on NAME-anomaly alarms", above=0, below=1
+        0.01, "share of the held-out rows from which on NAME-anomaly alarms", above=0, below=1, searched=False
     )
-    classifier: bool = parameter(True, "whether NAME-classifier is published where there are labels")
+    classifier: bool = parameter(True, "whether NAME-classifier is published where there are labels", searched=False)
 
     @property
     def is_variational(self) -> bool:
@@ -96,20 +100,21 @@ def build(parameters: AutoencoderParameters, dataset: Dataset) -> Network:
         graphs=(main, codes, pictures, *(part.graph for part in (anomalies, probe) if part is not None)),
         targets=_pixels,
         after_fit=after_fit,
-        evaluate=partial(_evaluate, main, probe),
+        evaluate=partial(_evaluate, probe),
         exhibits=exhibits.show,
     )
 
 
-def _evaluate(main: Graph, probe: Probe | None, dataset: Dataset) -> Evaluation:
+def _evaluate(probe: Probe | None, main: Graph, dataset: Dataset) -> Evaluation:
     """Measure the reconstructions, and what the codes tell about the classes beside the raw pixels."""
     answers = main.predict(dataset.test.inputs)
     reconstructed = answers["reconstruction"].astype(np.float32)
-    metrics = evaluate.reconstruction(reconstructed, _pixels(dataset.test))
+    pixels = _pixels(dataset.test)
+    metrics = evaluate.reconstruction(reconstructed, pixels)
     if probe is not None:
-        found = probe.metrics(dataset)
+        found = probe.metrics(probe.graph, dataset)
         metrics |= {"accuracy_on_codes": found["accuracy"], "accuracy_on_pixels": found["accuracy_on_pixels"]}
-    return Evaluation(answers, metrics)
+    return Evaluation(answers, metrics, evaluate.reconstruction_details(reconstructed, pixels))
 
 
 def _encoder(parameters: AutoencoderParameters, shape: tuple[int, ...]) -> Any:

@@ -47,7 +47,9 @@ class ConvolutionalParameters(Parameters):
     augmentation: tuple[str, ...] = parameter(
         (), "changes by chance to the pictures that are learned from", choices=AUGMENTATIONS, may_be_empty=True
     )
-    keep_keras: bool = parameter(False, f"publish {KERAS_FILE} beside model.onnx, for the recipe transfer")
+    keep_keras: bool = parameter(
+        False, f"publish {KERAS_FILE} beside model.onnx, for the recipe transfer", searched=False
+    )
 
 
 def build(parameters: ConvolutionalParameters, dataset: Dataset) -> Network:

@@ -34,7 +34,10 @@ class DetectorParameters(Parameters):
     """The layers of a detector, and which of its detections count."""
 
     objects: str = parameter(
-        "many", "how many a picture holds; one: probabilities and a box instead of a list", choices=("many", "one")
+        "many",
+        "how many a picture holds; one: probabilities and a box instead of a list",
+        choices=("many", "one"),
+        searched=False,
     )
     filters: tuple[int, ...] = parameter(
         (16, 32, 64, 96), "filters of each block; each halves the picture", at_least=1, at_most=2048
@@ -43,12 +46,12 @@ class DetectorParameters(Parameters):
     anchors: int = parameter(
         6, "many: typical sizes of objects, chosen from the training boxes", at_least=1, at_most=64
     )
-    max_objects: int = parameter(20, "many: detections of a picture at most", at_least=1, at_most=1000)
+    max_objects: int = parameter(20, "many: detections of a picture at most", at_least=1, at_most=1000, searched=False)
     score: float = parameter(
-        0.1, "many: what a detection needs at least; low, so that clients choose", above=0, below=1
+        0.1, "many: what a detection needs at least; low, so that clients choose", above=0, below=1, searched=False
     )
     iou: float = parameter(
-        0.45, "many: of boxes of one class that overlap more, only the best stays", above=0, at_most=1
+        0.45, "many: of boxes of one class that overlap more, only the best stays", above=0, at_most=1, searched=False
     )
     units: int = parameter(128, "one: units of the dense layer behind the blocks", at_least=1, at_most=16_384)
     dropout: float = parameter(0.3, "one: share of them that is dropped", at_least=0, below=1)
@@ -92,7 +95,7 @@ def _many(parameters: DetectorParameters, dataset: Dataset) -> Network:
         graphs=(graph,),
         targets=lambda rows: np.stack([assign(objects, laid) for objects in rows.targets]),
         loss=losses.detection_loss,
-        evaluate=lambda dataset: evaluate_many(graph, dataset),
+        evaluate=evaluate_many,
         exhibits=_exhibits,
     )
 
@@ -137,7 +140,7 @@ def _one(parameters: DetectorParameters, dataset: Dataset) -> Network:
         # Boxes in fractions of the picture, classes as they are.
         targets=lambda rows: np.concatenate(list(rows.targets)) / np.append(size, np.float32(1)),
         loss=losses.localisation_loss,
-        evaluate=lambda dataset: evaluate_one(graph, dataset),
+        evaluate=evaluate_one,
         exhibits=_exhibits,
     )
 

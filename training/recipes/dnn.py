@@ -6,19 +6,20 @@ dropout=0 on mnist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from training.datasets import Dataset
-from training.datasets.dataset import mean_and_deviation
 from training.exporting.keras_graph import classifier, keras_graph
 from training.network import Network, raw_input
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
+from training.recipes.cnn import BATCH_NORMALIZATION_MOMENTUM
 from training.recipes.recipe import Recipe
 from training.recipes.regression import regression
+from training.scaling import Scaling
 
 ACTIVATIONS = (
     "relu",
@@ -42,6 +43,7 @@ class DenseParameters(Parameters):
         (128,), "units of each hidden layer; nothing: no hidden layer", at_least=1, at_most=16_384, may_be_empty=True
     )
     activation: str = parameter("relu", "activation of the hidden layers", choices=ACTIVATIONS)
+    batch_normalization: bool = parameter(False, "normalise before each activation")
     dropout: float = parameter(0.2, "share of the units that is dropped while fitting", at_least=0, below=1)
 
 
@@ -52,10 +54,14 @@ def build(parameters: DenseParameters, dataset: Dataset) -> Network:
 
     rows = dataset.train.inputs
     inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
-    x = numbers_around_zero(inputs, dataset)
-    for units in parameters.hidden:
-        x = layers.Dense(units, activation=activation(parameters.activation))(x)
-        x = layers.Dropout(parameters.dropout)(x)
+    x = Scaling.of(dataset).in_keras(inputs)
+    x = hidden_layers(
+        x,
+        parameters.hidden,
+        activation=parameters.activation,
+        batch_normalization=parameters.batch_normalization,
+        dropout=parameters.dropout,
+    )
     if dataset.labels is None:
         return regression(
             inputs, layers.Dense(1)(x), dataset, lambda model, value: keras_graph(model, raw_input(dataset), value)
@@ -64,23 +70,24 @@ def build(parameters: DenseParameters, dataset: Dataset) -> Network:
     return classifier(keras.Model(inputs, outputs), dataset)
 
 
-def activation(name: str) -> str | Callable[[Any], Any]:
+def hidden_layers(x: Any, hidden: Sequence[int], *, activation: str, batch_normalization: bool, dropout: float) -> Any:
+    """Stack dense layers on features [n, c]: each normalised if asked, activated, and partly dropped while fitting."""
+    from keras import layers
+
+    for units in hidden:
+        x = layers.Dense(units, use_bias=not batch_normalization)(x)
+        if batch_normalization:
+            x = layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(x)
+        x = layers.Activation(exportable(activation))(x)
+        x = layers.Dropout(dropout)(x)
+    return x
+
+
+def exportable(activation: str) -> str | Callable[[Any], Any]:
     """Return an activation that ONNX can express: of gelu, the approximation by tanh."""
     import keras
 
-    return partial(keras.ops.gelu, approximate=True) if name == "gelu" else name
-
-
-def numbers_around_zero(inputs: Any, dataset: Dataset) -> Any:
-    """Scale pixels to 0..1 and flatten them; standardise features with the training rows' mean and deviation."""
-    from keras import layers
-
-    if dataset.kind == "image":
-        return layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
-    mean, deviation = mean_and_deviation(dataset.train.inputs)
-    # Shifted first and scaled afterwards: a mean far larger than the deviation would cancel badly the other way.
-    shifted = layers.Rescaling(1.0, offset=(-mean).tolist())(inputs)
-    return layers.Rescaling((1 / deviation).tolist())(shifted)
+    return partial(keras.ops.gelu, approximate=True) if activation == "gelu" else activation
 
 
 RECIPE = Recipe(

@@ -50,7 +50,7 @@ def build(parameters: EmbedParameters, dataset: Dataset) -> Network:
     parts: dict[str, Any] = {
         "task": "embedding",
         "graphs": (graph,),
-        "evaluate": partial(_evaluate, graph, space),
+        "evaluate": partial(_evaluate, space),
         "exhibits": lambda dataset, _: _exhibits(graph, space, dataset),
         "history_unit": "mean squared error of scaled numbers",
     }
@@ -86,7 +86,7 @@ def _mean_error(graph: Graph, rows: Rows) -> float:
     return float(np.mean(graph.predict(rows.inputs)["reconstruction_error"].astype(np.float64)))
 
 
-def _evaluate(graph: Graph, space: Encoder | PrincipalComponents, dataset: Dataset) -> Evaluation:
+def _evaluate(space: Encoder | PrincipalComponents, graph: Graph, dataset: Dataset) -> Evaluation:
     """Measure which share of the test rows' variance the embedding keeps, and what it leaves out."""
     answers = graph.predict(dataset.test.inputs)
     squared = float(np.mean(answers["reconstruction_error"].astype(np.float64)))

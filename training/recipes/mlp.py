@@ -16,9 +16,9 @@ from training.exporting.keras_graph import classifier
 from training.network import Network
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
-from training.recipes.dnn import numbers_around_zero
 from training.recipes.perceptron import ACTIVATIONS
 from training.recipes.recipe import Recipe
+from training.scaling import Scaling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ def build(parameters: MultilayerParameters, dataset: Dataset) -> Network:
     assert dataset.labels is not None
     rows = dataset.train.inputs
     inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
-    x = numbers_around_zero(inputs, dataset)
+    x = Scaling.of(dataset).in_keras(inputs)
     for units in parameters.hidden:
         x = layers.Dense(units)(x)
         x = Step()(x) if parameters.activation == "step" else layers.Activation(parameters.activation)(x)

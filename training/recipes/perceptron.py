@@ -7,7 +7,7 @@ Two classes need one unit; more, and the softmax, have one per class. What it ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,14 @@ from training.datasets.dataset import Array
 from training.evidence.exhibit import Evaluation, Exhibit
 from training.exporting.keras_graph import keras_graph
 from training.network import Graph, History, Network, probabilities, raw_input
-from training.options import FitOptions
+from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter
-from training.recipes.dnn import numbers_around_zero
 from training.recipes.recipe import Recipe
+from training.scaling import Scaling
 
 ACTIVATIONS = ("step", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "softmax")
+# Rosenblatt's rule knows neither a loss nor a batch.
+HEEDED_BY_STEP = frozenset({"epochs", "learning_rate", "patience", "validation_split", "seed"})
 # What a unit gives for "no"; for "yes" it gives 1.
 LOWEST = {"tanh": -1.0}
 # So that the shares of units that are all silent are equal, and not 0 / 0.
@@ -35,7 +37,10 @@ class PerceptronParameters(Parameters):
     """The one layer."""
 
     activation: str = parameter(
-        "step", "what a unit makes of its weighted sum; step: Rosenblatt's rule, no optimizer", choices=ACTIVATIONS
+        "step",
+        "what a unit makes of its weighted sum; step: Rosenblatt's rule, no optimizer",
+        choices=ACTIVATIONS,
+        searched=False,  # each kind has a loss of its own
     )
 
 
@@ -47,7 +52,7 @@ def build(parameters: PerceptronParameters, dataset: Dataset) -> Network:
     assert dataset.labels is not None
     rows = dataset.train.inputs
     inputs = keras.Input(rows.shape[1:], dtype=rows.dtype.name)
-    scaled = numbers_around_zero(inputs, dataset)
+    scaled = Scaling.of(dataset).in_keras(inputs)
     units = 1 if len(dataset.labels) == 2 and parameters.activation != "softmax" else len(dataset.labels)
     # Half-way between "no" and "yes": no relu begins silent, where it would have no slope to learn by.
     layer = layers.Dense(units, bias_initializer=keras.initializers.Constant(0.5))
@@ -141,6 +146,11 @@ def _exhibits(graph: Graph) -> Any:
     return show
 
 
+def heeds(parameters: PerceptronParameters) -> Collection[str]:
+    """Tell which options of the fit mean something."""
+    return HEEDED_BY_STEP if parameters.activation == "step" else FIT_OPTIONS
+
+
 RECIPE = Recipe(
     name="perceptron",
     summary="one layer of weights, by Rosenblatt's rule or by gradient: a straight border, so not for xor",
@@ -149,4 +159,5 @@ RECIPE = Recipe(
     default_dataset="xor",
     learns={"image": ("classification",), "features": ("classification",)},
     build=build,
+    heeds=heeds,
 )

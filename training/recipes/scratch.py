@@ -16,13 +16,15 @@ from training.datasets import Dataset, Rows
 from training.datasets.dataset import mean_and_deviation
 from training.errors import InvalidParameter
 from training.network import Graph, History, Network, probabilities, raw_input
-from training.options import FIT_OPTIONS, FitOptions
+from training.options import FitOptions
 from training.parameters import Parameters, parameter, written
 from training.recipes.recipe import Recipe
 from training.scratch.descent import Learned, descend
 from training.scratch.network import ACTIVATIONS, DenseNetwork, Layer, random_layers
 from training.scratch.onnx_graph import NumpyComputation, Scaling
 from training.scratch.saved_weights import read_layers
+
+HEEDED = frozenset({"epochs", "batch_size", "optimizer", "learning_rate", "patience", "validation_split", "seed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ class ScratchParameters(Parameters):
 
 def heeds(parameters: ScratchParameters) -> frozenset[str]:
     """Name the options that mean something: none where the weights are given."""
-    return frozenset() if parameters.weights else FIT_OPTIONS
+    return frozenset() if parameters.weights else HEEDED
 
 
 def build(parameters: ScratchParameters, dataset: Dataset) -> Network:

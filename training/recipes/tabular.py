@@ -22,12 +22,9 @@ from training.exporting.keras_graph import keras_graph
 from training.network import Graph, Network, probabilities
 from training.options import FitOptions
 from training.parameters import Parameters, parameter
-from training.recipes.dnn import ACTIVATIONS, activation
+from training.recipes.dnn import ACTIVATIONS, hidden_layers
 from training.recipes.recipe import Recipe
 from training.recipes.regression import regression
-
-# Keras's 0.99 needs hundreds of steps to learn the mean; a small table has a few dozen per epoch.
-BATCH_NORMALIZATION_MOMENTUM = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +44,10 @@ class TabularParameters(Parameters):
         100, "categories of a column that are told apart: the most frequent ones", at_least=1, at_most=10_000
     )
     labels: str = parameter(
-        "sparse", "three classes or more: fit to their numbers, or to rows of 0 and 1", choices=("sparse", "one_hot")
+        "sparse",
+        "three classes or more: fit to their numbers, or to rows of 0 and 1",
+        choices=("sparse", "one_hot"),
+        searched=False,  # the loss is the same
     )
 
 
@@ -79,24 +79,18 @@ def build(parameters: TabularParameters, dataset: Dataset) -> Network:
         )
 
     matrix = keras.Input((front.width,))
-    x = _hidden(parameters, matrix)
+    x = hidden_layers(
+        matrix,
+        parameters.hidden,
+        activation=parameters.activation,
+        batch_normalization=parameters.batch_normalization,
+        dropout=parameters.dropout,
+    )
     if dataset.labels is None:
         return _regression(matrix, x, dataset, encode, graph)
     if len(dataset.labels) == 2:
         return _binary(matrix, x, dataset, encode, graph)
     return _multi_class(matrix, x, dataset, encode, graph, one_hot=parameters.labels == "one_hot")
-
-
-def _hidden(parameters: TabularParameters, x: Any) -> Any:
-    from keras import layers
-
-    for units in parameters.hidden:
-        x = layers.Dense(units, use_bias=not parameters.batch_normalization)(x)
-        if parameters.batch_normalization:
-            x = layers.BatchNormalization(momentum=BATCH_NORMALIZATION_MOMENTUM)(x)
-        x = layers.Activation(activation(parameters.activation))(x)
-        x = layers.Dropout(parameters.dropout)(x)
-    return x
 
 
 Encode = Callable[[Array], Array]

@@ -67,13 +67,16 @@ def read_space(given: Mapping[str, str], *groups: Parameters) -> Space:
 
 
 def default_space(own: Parameters, fit: FitOptions, *, fixed: Collection[str] = ()) -> Space:
-    """Try the recipe's own parameters around their defaults, and how far a step goes; not what is `fixed`."""
+    """Try the recipe's own parameters around their defaults, and how far a step goes.
+
+    Left out is what is `fixed`, and what a recipe declares with `searched=False`.
+    """
     values = {**fit.as_json(), **own.as_json()}
     tried = {name: field for name, field in _fields(fit).items() if name in FITTED_WITH} | _fields(own)
     found = {
         name: _around(field, values[name])
         for name, field in tried.items()
-        if name not in fixed and name not in NOT_SEARCHED
+        if field.limits.searched and name not in fixed and name not in NOT_SEARCHED
     }
     return {name: search for name, search in found.items() if search is not None}
 

@@ -30,7 +30,8 @@ MOST_SHOWN = 10
     "searched",
     metavar="NAME=LOW..HIGH|A,B,C",
     multiple=True,
-    help="A parameter to vary; several times.  [default: the recipe's own, learning_rate and batch_size]",
+    help="A parameter to vary; several times.  [default: what of the recipe's own changes what is learned, "
+    "learning_rate and batch_size]",
 )
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="Fits in all.")
 @cli_parts.store_option
@@ -75,7 +76,7 @@ def tune(
         job = prepare(recipe, data, store=store_location, name=name, parameters=fixed)
         space = _space(recipe, job, cli_parts.pairs("--search", searched), fixed=fixed)
         published = _tune_and_publish(job, space, trials, journal or default_journal(job))
-    click.echo("\n" + cli_parts.outcome(published, Path(store_location)))
+    click.echo("\n" + cli_parts.outcome(published, store_location))
 
 
 def default_journal(job: Job) -> Path:

@@ -1,4 +1,4 @@
-"""Raw pictures or rows → numbers of like size: by NumPy for what is learned, by Keras for what is published."""
+"""Raw pictures or rows → numbers of like size: by NumPy for what is found beside Keras, by Keras for its networks."""
 
 from __future__ import annotations
 
