@@ -92,7 +92,7 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--part-rows",
     type=click.IntRange(1, 10**7),
-    help="Rows of a part: what a kill can lose at most, a processor.  [default: half a second's worth]",
+    help="Rows of a part: a kill costs the work on one for each processor.  [default: half a second's worth]",
 )
 @click.option(
     "--provider",
@@ -159,7 +159,9 @@ def _prepared(model: str, location: str | None, provider: tuple[str, ...] | None
 def _found(opened: Store, model: str) -> StoredVersion:
     from service.scoring.job import find_version
 
-    return find_version(opened, model)
+    stored = find_version(opened, model)
+    opened.fetch(stored)
+    return stored
 
 
 def _score(
