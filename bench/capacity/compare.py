@@ -1,0 +1,152 @@
+"""Hold the model and the simulation against the real service with 1, 2 and 4 workers, under open-loop load.
+
+`python -m bench.capacity.compare`. On a machine that others use too, a worker waits for its core: the kernel counts
+how long (/proc/PID/task/*/schedstat), so that each prediction is given for a core of one's own, and for times stretched
+by as much as the workers' really were. Client and workers share the cores, which is part of that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+import numpy as np
+
+from bench import open_loop
+from bench.capacity.balancers import KeptConnections
+from bench.capacity.costs import Costs, load
+from bench.capacity.fleet import Fleet, simulate
+from bench.capacity.measure import STARTERS, get, request_for, serving
+from bench.capacity.queueing import Waiting, waiting
+from bench.processes import Server, cpu_seconds
+from bench.simulation.simulate import poisson
+
+WORKERS = (1, 2, 4)
+SIMULATED = 40_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One measurement and what was expected of it; times in seconds."""
+
+    model: str
+    workers: int
+    rate: float
+    kept_up: bool
+    failures: int
+    stretch: float
+    cpu: float
+    cpu_expected: float
+    batch: float
+    batch_expected: float
+    p50: float
+    p99: float
+    model_p50: float
+    model_p99: float
+    stretched_p50: float
+    stretched_p99: float
+    simulated_p50: float
+    simulated_p99: float
+
+
+def compare(model: str, costs: Costs, rates: Sequence[float], *, seconds: float) -> list[Compared]:
+    """Measure a model with every number of workers at every rate."""
+    found = []
+    for workers in WORKERS:
+        with serving(STARTERS, workers=workers) as server:
+            request = request_for(server, model, 1)
+            open_loop.run(server.port, request, rate=rates[0], seconds=0.5)
+            found += [_one(server, model, costs, workers, rate, seconds) for rate in rates]
+    return found
+
+
+def _one(server: Server, model: str, costs: Costs, workers: int, rate: float, seconds: float) -> Compared:
+    before, batches, used = _scheduled(server.pids), _counts(server, model), cpu_seconds(server.pids)
+    seen = open_loop.run(server.port, request_for(server, model, 1), rate=rate, seconds=seconds)
+    used = cpu_seconds(server.pids) - used
+    ran, delayed = (now - then for now, then in zip(_scheduled(server.pids), before, strict=True))
+    rows, runs = (now - then for now, then in zip(_counts(server, model), batches, strict=True))
+    stretch = 1 + delayed / ran
+    alone, stretched = (reckoned(costs, rate / workers, by) for by in (1.0, stretch))
+    p50, p99 = simulated(costs, rate, workers, stretch)
+    return Compared(
+        model=model, workers=workers, rate=rate, kept_up=seen.kept_up, failures=sum(seen.failures.values()),
+        stretch=stretch, cpu=used / seen.answered, batch=rows / max(1, runs),
+        cpu_expected=costs.cycle(1) - costs.batch_seconds * (1 - 1 / stretched.mean_batch),
+        batch_expected=stretched.mean_batch, p50=seen.p50_seconds, p99=seen.p99_seconds,
+        model_p50=alone.p50, model_p99=alone.p99, stretched_p50=stretched.p50, stretched_p99=stretched.p99,
+        simulated_p50=p50, simulated_p99=p99,
+    )  # fmt: skip
+
+
+def reckoned(costs: Costs, rate: float, stretch: float) -> Waiting:
+    """Reckon one worker's latencies with all times as much longer; what is outside is not counted."""
+    return waiting(rate, lambda requests: stretch * costs.cycle(requests), costs.most_together())
+
+
+def simulated(costs: Costs, rate: float, workers: int, stretch: float) -> tuple[float, float]:
+    """Simulate workers among which connections were divided by chance, and a client that reuses the latest."""
+    fleet = Fleet(replicas=workers, seconds=lambda n: stretch * costs.cycle(n), largest=costs.most_together())
+    seen = simulate(fleet, KeptConnections(1), poisson(rate, SIMULATED, np.random.default_rng(1)))
+    return seen.quantile(0.5), seen.quantile(0.99)
+
+
+def _counts(server: Server, model: str) -> tuple[int, int]:
+    (stats,) = get(server, f"/v2/models/{model}/stats")["model_stats"]
+    return stats["inference_count"], stats["execution_count"]
+
+
+def _scheduled(pids: Sequence[int]) -> tuple[int, int]:
+    """Nanoseconds that all threads of processes ran, and that they waited for a core."""
+    ran = delayed = 0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                fields = (task / "schedstat").read_text().split()
+                ran, delayed = ran + int(fields[0]), delayed + int(fields[1])
+    return ran, delayed
+
+
+def table(found: Sequence[Compared]) -> str:
+    """Write what was measured beside what was expected."""
+    lines = [
+        "| model | workers | requests/s | CPU µs: expected, measured | rows a batch: the same | stretch "
+        "| p50 ms: model, stretched, simulated, measured | p99 ms: the same | |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|---|",
+    ]
+    for one in found:
+        p50, p99 = (
+            ", ".join(f"{getattr(one, kind + share) * 1e3:.2f}" for kind in ("model_", "stretched_", "simulated_", ""))
+            for share in ("p50", "p99")
+        )
+        lines.append(
+            f"| {one.model} | {one.workers} | {one.rate:g} | {one.cpu_expected * 1e6:.0f}, {one.cpu * 1e6:.0f} "
+            f"| {one.batch_expected:.2f}, {one.batch:.2f} | {one.stretch:.2f} | {p50} | {p99} "
+            f"| {'' if one.kept_up else 'the client was late'} |"
+        )
+    return "\n".join(lines)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--model", default="mnist-cnn", help="A starter model whose costs were measured.")
+@click.option("--rate", "rates", multiple=True, type=float, default=(200.0, 500.0), help="Requests a second.")
+@click.option("--seconds", default=3.0, help="How long each measurement lasts.")
+@click.option("--out", type=click.Path(path_type=Path), help="Also write the figures to this file, as JSON.")
+def main(model: str, rates: tuple[float, ...], seconds: float, out: Path | None) -> None:
+    """Measure 1, 2 and 4 workers, and print what was expected beside it."""
+    before = os.getloadavg()[0]
+    found = compare(model, load(model)[0], rates, seconds=seconds)
+    loads = (before, os.getloadavg()[0])
+    if out:
+        out.write_text(json.dumps({"load_average": loads, "compared": [asdict(one) for one in found]}, indent=1) + "\n")
+    print(table(found))
+    print(f"load average before and after: {loads[0]:.1f}, {loads[1]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
