@@ -18,11 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Where a queue is longer than the states that are kept, with more than this probability, the worker is overloaded.
+# So many states of a queue are kept, and more where it is longer than most of them with more than this probability.
 TAIL = 1e-6
-MOST_STATES = 512
-# A batch takes so many times the largest one until the queue is cut off.
-STATES_PER_BATCH = 6
+STATES = (64, 128, 256, 512)
 # A request may come at any moment of a batch: so many are looked at.
 MOMENTS = 12
 NEGLIGIBLE = 1e-8
@@ -58,11 +56,12 @@ def waiting(rate: float, seconds: Callable[[int], float], largest: int) -> Waiti
     largest = _reached(rate, seconds, largest)
     if rate * seconds(largest) >= largest:
         return OVERLOADED
-    most = min(MOST_STATES, max(64, STATES_PER_BATCH * largest))
-    balance = _balance(rate, seconds, largest, most)
-    if balance[-max(1, most // 50) :].sum() > TAIL:
-        return OVERLOADED
-    return _latencies(rate, seconds, largest, balance)
+    for most in STATES:
+        if most >= 2 * largest:
+            balance = _balance(rate, seconds, largest, most)
+            if balance[-most // 16 :].sum() < TAIL:
+                return _latencies(rate, seconds, largest, balance)
+    return OVERLOADED
 
 
 def _reached(rate: float, seconds: Callable[[int], float], largest: int) -> int:
@@ -70,7 +69,7 @@ def _reached(rate: float, seconds: Callable[[int], float], largest: int) -> int:
     size = 1
     while size < largest and rate * seconds(size) + 8 * math.sqrt(rate * seconds(size)) + 8 >= size:
         size = min(largest, size * 2)
-    return min(size, MOST_STATES // 4) if largest > MOST_STATES // 4 else size
+    return min(size, STATES[-1] // 4)
 
 
 def _counts(means: np.ndarray, most: int) -> np.ndarray:
