@@ -83,9 +83,14 @@ def _measure(models: tuple[str, ...]) -> Path:
 
     before, about = os.getloadavg()[0], machine()
     found = measure(models, Length())
+    for model in found["models"].values():
+        model["load_average"] = before, os.getloadavg()[0]
     stem = re.sub(r"[^a-z0-9]+", "-", f"{about['processor']} {about['cores']} cores".lower()).strip("-")
     path = measured.RESULTS / f"{date.today().isoformat()}-{stem}-{measured.SUFFIX}"
-    written = {"date": date.today().isoformat(), "machine": about, "load_average": (before, os.getloadavg()[0])}
+    if path.exists():
+        # The models that were measured on the same day are kept.
+        found["models"] = measured.read(path)["models"] | found["models"]
+    written = {"date": date.today().isoformat(), "machine": about}
     path.write_text(json.dumps({**written, **found}, indent=1) + "\n")
     return path
 

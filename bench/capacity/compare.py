@@ -24,6 +24,7 @@ from bench.capacity.costs import Costs, load
 from bench.capacity.fleet import Fleet, simulate
 from bench.capacity.measure import STARTERS, get, request_for, serving
 from bench.capacity.queueing import Waiting, waiting
+from bench.loads import Case, against
 from bench.processes import Server, cpu_seconds, wait_until_idle
 from bench.simulation.simulate import poisson
 
@@ -54,6 +55,41 @@ class Compared:
     stretched_p99: float
     simulated_p50: float
     simulated_p99: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saturated:
+    """What a request cost workers that had as much to do as they could; seconds of processor time."""
+
+    model: str
+    workers: int
+    requests_per_second: float
+    cpu: float
+    cpu_expected: float
+    batch: float
+
+
+def saturate(
+    model: str, costs: Costs, *, seconds: int, rounds: int, counts: Sequence[int] = WORKERS
+) -> list[Saturated]:
+    """Ask workers as fast as they answer, from 64 clients: what a request costs hardly depends on others' work."""
+    found = []
+    for workers in counts:
+        with serving(STARTERS, workers=workers) as server:
+            wait_until_idle(server.pids, timeout=30)
+            case, path = Case("ovenbird", model, "binary", 1, 64), f"/v2/models/{model}/stats"
+            load = against(server, case, request_for(server, model, 1), statistics=path)
+            figures = sorted((load(seconds) for _ in range(rounds)), key=lambda figure: figure.cpu_microseconds)
+        seen = figures[len(figures) // 2]
+        batch = seen.rows_per_batch or 1.0
+        expected = costs.request_seconds + costs.row_seconds + costs.batch_seconds / batch
+        found.append(
+            Saturated(
+                model=model, workers=workers, requests_per_second=seen.requests_per_second,
+                cpu=seen.cpu_microseconds / 1e6, cpu_expected=expected, batch=batch,
+            )
+        )  # fmt: skip
+    return found
 
 
 def compare(
@@ -87,9 +123,12 @@ def _idle_share(server: Server, seconds: float = 1.0) -> float:
 
 
 def _one(server: Server, model: str, costs: Costs, workers: int, rate: float, seconds: float, idle: float) -> Compared:
-    before, batches, used = _scheduled(server.pids), _counts(server, model), cpu_seconds(server.pids)
-    seen = open_loop.run(server.port, request_for(server, model, 1), rate=rate, seconds=seconds)
-    used = cpu_seconds(server.pids) - used
+    request = request_for(server, model, 1)
+    before, batches = _scheduled(server.pids), _counts(server, model)
+    used, began = cpu_seconds(server.pids), time.monotonic()
+    seen = open_loop.run(server.port, request, rate=rate, seconds=seconds)
+    # The client's own start counts among the time in which nobody asks.
+    used = cpu_seconds(server.pids) - used - idle * (time.monotonic() - began)
     ran, delayed = (now - then for now, then in zip(_scheduled(server.pids), before, strict=True))
     rows, runs = (now - then for now, then in zip(_counts(server, model), batches, strict=True))
     stretch = 1 + delayed / ran
@@ -97,7 +136,7 @@ def _one(server: Server, model: str, costs: Costs, workers: int, rate: float, se
     p50, p99 = simulated(costs, rate, workers, stretch)
     return Compared(
         model=model, workers=workers, rate=rate, kept_up=seen.kept_up, failures=sum(seen.failures.values()),
-        stretch=stretch, cpu=(used - idle * seconds) / seen.answered, idle=idle, batch=rows / max(1, runs),
+        stretch=stretch, cpu=used / seen.answered, idle=idle, batch=rows / max(1, runs),
         cpu_expected=costs.cycle(1) - costs.batch_seconds * (1 - 1 / stretched.mean_batch),
         batch_expected=stretched.mean_batch, p50=seen.p50_seconds, p99=seen.p99_seconds,
         model_p50=alone.p50, model_p99=alone.p99, stretched_p50=stretched.p50, stretched_p99=stretched.p99,
@@ -133,6 +172,20 @@ def _scheduled(pids: Sequence[int]) -> tuple[int, int]:
     return ran, delayed
 
 
+def saturated_table(found: Sequence[Saturated]) -> str:
+    """Write what a request cost beside what was expected at batches of that size."""
+    lines = [
+        "| model | workers | requests/s | rows a batch | CPU µs: expected, measured | |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {one.model} | {one.workers} | {one.requests_per_second:,.0f} | {one.batch:.2f} "
+        f"| {one.cpu_expected * 1e6:.0f}, {one.cpu * 1e6:.0f} | {one.cpu_expected / one.cpu - 1:+.0%} |"
+        for one in found
+    ]
+    return "\n".join(lines)
+
+
 def table(found: Sequence[Compared]) -> str:
     """Write what was measured beside what was expected."""
     lines = [
@@ -162,10 +215,14 @@ def table(found: Sequence[Compared]) -> str:
 def main(model: str, rates: tuple[float, ...], seconds: float, rounds: int, out: Path | None) -> None:
     """Measure 1, 2 and 4 workers, and print what was expected beside it."""
     before = os.getloadavg()[0]
-    found = compare(model, load(model)[0], rates, seconds=seconds, rounds=rounds)
+    costs = load(model)[0]
+    full = saturate(model, costs, seconds=1, rounds=rounds)
+    found = compare(model, costs, rates, seconds=seconds, rounds=rounds)
     loads = (before, os.getloadavg()[0])
     if out:
-        out.write_text(json.dumps({"load_average": loads, "compared": [asdict(one) for one in found]}, indent=1) + "\n")
+        figures = {"saturated": [asdict(one) for one in full], "compared": [asdict(one) for one in found]}
+        out.write_text(json.dumps({"load_average": loads, **figures}, indent=1) + "\n")
+    print(saturated_table(full), end="\n\n")
     print(table(least_disturbed(found)))
     print(f"load average before and after: {loads[0]:.1f}, {loads[1]:.1f}")
 

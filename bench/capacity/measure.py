@@ -35,7 +35,7 @@ ROWS = (1, 8)
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a measurement lasts, in seconds, how often each is made (the median counts), and from how many clients."""
+    """How long a measurement lasts, in seconds, how often it is made (the median counts), and from how many clients."""
 
     seconds: int = 1
     rounds: int = 3

@@ -114,6 +114,7 @@ def surges(costs: Costs) -> tuple[list[str], list[Surge]]:
 @click.option("--model", default="mnist-cnn", show_default=True, help="Whose costs to take.")
 @click.option("--out", type=click.Path(path_type=Path), default=measured.RESULTS, help="Folder of the results.")
 def main(model: str, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
     costs, source = measured.load(model)
     about = json.loads(source.read_text())
     balanced, curves = balancing(costs)

@@ -64,6 +64,9 @@ def draw(path: Path, loads: Sequence[float], curves: Mapping[str, Sequence[float
         for panel in (left, right):
             panel.grid(color=GREY, alpha=0.25)
             panel.set_facecolor("none")
-            panel.legend(fontsize="small", framealpha=0)
+        # Room for the legend above the curves.
+        left.set_ylim(top=150)
+        left.legend(fontsize="small", framealpha=0, ncols=2, loc="upper left")
+        right.legend(fontsize="small", framealpha=0, loc="upper left")
         figure.savefig(path, transparent=True, metadata={"Date": None})
         pyplot.close(figure)
