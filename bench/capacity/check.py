@@ -9,7 +9,8 @@ import numpy as np
 from bench.capacity.balancers import BALANCERS, Balancer, LeastConnections
 from bench.capacity.changes import Outage, rolling_restart
 from bench.capacity.costs import Costs
-from bench.capacity.fleet import Fleet, Seen, simulate
+from bench.capacity.fleet import simulate
+from bench.capacity.records import Fleet, Seen
 from bench.capacity.sizing import Demand
 from bench.simulation.simulate import bursts, poisson
 

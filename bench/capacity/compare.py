@@ -21,9 +21,10 @@ import numpy as np
 from bench import open_loop
 from bench.capacity.balancers import KeptConnections
 from bench.capacity.costs import Costs, load
-from bench.capacity.fleet import Fleet, simulate
+from bench.capacity.fleet import simulate
 from bench.capacity.measure import STARTERS, get, request_for, serving
 from bench.capacity.queueing import Waiting, waiting
+from bench.capacity.records import Fleet
 from bench.loads import Case, against
 from bench.processes import Server, cpu_seconds, wait_until_idle
 from bench.simulation.simulate import poisson

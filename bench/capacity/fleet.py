@@ -11,85 +11,13 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from bench.capacity.balancers import Balancer
-from bench.capacity.changes import Autoscaler, Outage
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fleet:
-    """What is simulated; times in seconds.
-
-    Args:
-        replicas: how many there are at first.
-        seconds: how long a batch of so many requests keeps a replica busy.
-        largest: how many requests a batch holds at most.
-        queue: how many may wait in a replica; more are refused.
-        cores: how many replicas may compute at once; 0 for all of them.
-        notice: how long the balancer sends to a replica that has died.
-        retries: to how many other replicas a request is sent that was lost.
-    """
-
-    replicas: int
-    seconds: Callable[[int], float]
-    largest: int
-    queue: int = 8192
-    cores: int = 0
-    notice: float = 0.0
-    retries: int = 0
-    outages: Sequence[Outage] = ()
-    autoscaler: Autoscaler | None = None
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What became of the arrivals. `replicas` holds (when, how many) from each change on."""
-
-    answered_at: np.ndarray
-    latencies: np.ndarray
-    refused: int
-    lost: int
-    batches: int
-    busy_seconds: float
-    replicas: tuple[tuple[float, int], ...]
-
-    def quantile(self, share: float, *, after: float = 0.0) -> float:
-        """Latency that a share of the requests does not exceed, of those answered after a moment."""
-        found = self.latencies[self.answered_at >= after]
-        return float(np.quantile(found, share)) if len(found) else float("nan")
-
-    @property
-    def mean_batch(self) -> float:
-        """Requests of a batch."""
-        return len(self.latencies) / max(1, self.batches)
-
-
-@dataclass(slots=True)
-class _Request:
-    arrival: float
-    tries_left: int
-
-
-@dataclass(slots=True, eq=False)
-class _Replica:
-    number: int
-    alive: bool = True
-    waiting: deque[_Request] = field(default_factory=deque)
-    running: list[_Request] = field(default_factory=list)
-    in_line: bool = False
-    awake: bool = False
-    # Changes when it dies, so that the end of a batch that died with it is told from that of a later one.
-    life: int = 0
-    busy_since: float = 0.0
-    busy: float = 0.0
-
-    @property
-    def in_flight(self) -> int:
-        return len(self.waiting) + len(self.running)
+from bench.capacity.changes import Outage
+from bench.capacity.records import Fleet, Replica, Request, Seen
 
 
 class _Simulation:
@@ -100,9 +28,9 @@ class _Simulation:
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._now = 0.0
-        self._replicas = [_Replica(number) for number in range(fleet.replicas)]
+        self._replicas = [Replica(number) for number in range(fleet.replicas)]
         self._listed = list(self._replicas)
-        self._for_a_core: deque[_Replica] = deque()
+        self._for_a_core: deque[Replica] = deque()
         self._computing = 0
         self._coming = 0
         self._latencies: list[tuple[float, float]] = []
@@ -122,7 +50,7 @@ class _Simulation:
         for arrival in arrivals:
             self._go_on_until(arrival)
             self._now = arrival
-            self._send(_Request(arrival, self._fleet.retries))
+            self._send(Request(arrival, self._fleet.retries))
         self._go_on_until(float("inf"))
         return self._seen()
 
@@ -134,7 +62,7 @@ class _Simulation:
     def _at(self, moment: float, act: Callable[..., None], *details: Any) -> None:
         heapq.heappush(self._events, (moment, next(self._order), act, details))
 
-    def _send(self, request: _Request) -> None:
+    def _send(self, request: Request) -> None:
         if not self._listed:
             self._lost += 1
             return
@@ -147,20 +75,20 @@ class _Simulation:
             replica.waiting.append(request)
             self._wake(replica)
 
-    def _lose(self, request: _Request) -> None:
+    def _lose(self, request: Request) -> None:
         if request.tries_left:
             request.tries_left -= 1
             self._send(request)
         else:
             self._lost += 1
 
-    def _wake(self, replica: _Replica) -> None:
+    def _wake(self, replica: Replica) -> None:
         """Let one that does nothing begin after all that arrive at this very moment: they are one batch."""
         if not (replica.running or replica.in_line or replica.awake):
             replica.awake = True
             self._at(self._now, self._start, replica)
 
-    def _start(self, replica: _Replica) -> None:
+    def _start(self, replica: Replica) -> None:
         """Begin the next batch, as soon as a core is free."""
         replica.awake = False
         if replica.running or replica.in_line or not replica.waiting:
@@ -175,7 +103,7 @@ class _Simulation:
         self._computing += 1
         self._at(self._now + self._fleet.seconds(count), self._finish, replica, replica.life)
 
-    def _finish(self, replica: _Replica, life: int) -> None:
+    def _finish(self, replica: Replica, life: int) -> None:
         if life != replica.life:
             return
         self._latencies += [(self._now, self._now - request.arrival) for request in replica.running]
@@ -185,7 +113,7 @@ class _Simulation:
         self._free_core(replica)
         self._start(replica)
 
-    def _free_core(self, replica: _Replica) -> None:
+    def _free_core(self, replica: Replica) -> None:
         replica.running = []
         replica.busy += self._now - replica.busy_since
         self._computing -= 1
@@ -204,7 +132,7 @@ class _Simulation:
             self._at(self._now + self._fleet.notice, self._unlist_dead, replica)
             self._die(replica)
 
-    def _die(self, replica: _Replica) -> None:
+    def _die(self, replica: Replica) -> None:
         """Lose what it holds; the balancer sends there on until it notices."""
         held = [*replica.running, *replica.waiting]
         replica.alive = False
@@ -215,12 +143,12 @@ class _Simulation:
         for request in held:
             self._lose(request)
 
-    def _unlist(self, replica: _Replica) -> None:
+    def _unlist(self, replica: Replica) -> None:
         if replica in self._listed:
             self._listed.remove(replica)
             self._counts.append((self._now, len(self._listed)))
 
-    def _unlist_dead(self, replica: _Replica) -> None:
+    def _unlist_dead(self, replica: Replica) -> None:
         if not replica.alive:
             self._unlist(replica)
 
@@ -250,7 +178,7 @@ class _Simulation:
 
     def _add(self) -> None:
         self._coming -= 1
-        self._replicas.append(_Replica(len(self._replicas)))
+        self._replicas.append(Replica(len(self._replicas)))
         self._listed.append(self._replicas[-1])
         self._counts.append((self._now, len(self._listed)))
 

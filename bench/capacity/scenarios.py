@@ -18,7 +18,8 @@ from bench.capacity import costs as measured
 from bench.capacity.balancers import BALANCERS, LeastConnections
 from bench.capacity.changes import Autoscaler, Outage, rolling_restart, steps
 from bench.capacity.costs import Costs
-from bench.capacity.fleet import Fleet, Seen, simulate
+from bench.capacity.fleet import simulate
+from bench.capacity.records import Fleet, Seen
 from bench.capacity.sizing import seen_by_requests
 from bench.capacity.surge import Surge, draw
 from bench.simulation.simulate import bursts, poisson

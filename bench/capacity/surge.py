@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from bench.capacity.fleet import Seen
+from bench.capacity.records import Seen
 
 OBJECTIVE = 0.05
 LATE = 1.0

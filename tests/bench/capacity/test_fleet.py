@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from bench.capacity.balancers import BALANCERS, LeastConnections, RoundRobin
 from bench.capacity.changes import Autoscaler, Outage, rolling_restart, steps
-from bench.capacity.fleet import Fleet, Seen, simulate
+from bench.capacity.fleet import simulate
+from bench.capacity.records import Fleet, Seen
 from bench.simulation.policies import Greedy
 from bench.simulation.simulate import bursts, poisson
 from bench.simulation.simulate import simulate as simulate_one

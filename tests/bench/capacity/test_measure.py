@@ -8,8 +8,8 @@ from system_parts import require_program
 
 from bench.capacity.compare import compare, least_disturbed, table
 from bench.capacity.costs import Costs
-from bench.capacity.fleet import Seen
 from bench.capacity.measure import STARTERS, Plan, measure
+from bench.capacity.records import Seen
 from bench.capacity.surge import Surge
 
 COSTS = Costs(request_seconds=60e-6, batch_seconds=180e-6, row_seconds=140e-6, largest_batch=8)
