@@ -44,7 +44,7 @@ def main(
 
     \b
     Examples:
-      python -m bench.capacity --measure                                the starter models, half a minute; needs wrk
+      python -m bench.capacity --measure                                the starter models, two minutes; needs wrk
       python -m bench.capacity --model mnist-cnn --rate 10000 --p99-ms 50
       python -m bench.capacity --model mnist-cnn --rate 10000 --core-hour 0.04
       python -m bench.capacity --model mnist-cnn --rate 10000 --simulate
