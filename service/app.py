@@ -26,6 +26,7 @@ from service.settings import PROCESSORS, Settings
 from service.telemetry import logs
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
+from service.telemetry.processes import Processes
 from service.telemetry.statistics import Statistics
 from service.web import (
     configuration,
@@ -51,7 +52,8 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     levels = logs.configure(settings.log_level, shared / "logging" if shared else None)
     choice = choose_store(settings.store or None)
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
-    numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
+    statistics = Statistics(shared / "statistics" if shared else None)
+    numbers = Metrics(registry, statistics=statistics, processes=Processes(shared))
     processors = int(os.environ.get(PROCESSORS) or max(1, usable_processors() // settings.workers))
     models = Repository(Store(choice.location), settings, numbers, processors=processors)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
