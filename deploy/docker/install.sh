@@ -42,8 +42,8 @@ extra() {
 dependencies() {
     python3 -m venv --without-pip /opt/venv
     # What writes the list of what is installed is no part of it.
-    python3 -m venv --without-pip /opt/sbom
-    pip_in /opt/sbom install --only-binary :all: "cyclonedx-bom==$CYCLONEDX_BOM"
+    python3 -m venv --without-pip /tmp/sbom
+    pip_in /tmp/sbom install --only-binary :all: "cyclonedx-bom==$CYCLONEDX_BOM"
     extra base "$@"
 }
 
@@ -55,7 +55,7 @@ project() {
     pip_in /opt/venv install --no-deps --no-index /tmp/dist/*.whl
     pip_in /opt/venv check
     mkdir -p "$(dirname "$SBOM")"
-    /opt/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+    /tmp/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
         --output-format JSON --output-file "$SBOM" /opt/venv/bin/python
 }
 
