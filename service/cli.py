@@ -14,6 +14,7 @@ import click
 import gunicorn
 
 from model_store import Store, StoreError, choose_store
+from model_store.onnxruntime_builds import installed_builds
 from service import placement
 from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
 from service.runtime import onnxruntime_build
@@ -115,7 +116,7 @@ def _check_before_start(settings: Settings) -> None:
     if settings.load and settings.control != "explicit":
         raise click.UsageError("--load names what to load with --control explicit")
     try:
-        onnxruntime_build.check_builds(onnxruntime_build.installed_builds())
+        onnxruntime_build.check_builds(installed_builds())
     except ProviderUnavailable as error:
         raise click.ClickException(str(error)) from None
     location = choose_store(settings.store or None).location
