@@ -59,6 +59,14 @@ def test_each_alert_says_what_is_wrong_and_what_to_do(alert: dict[str, Any]) -> 
     assert f"alertname: {alert['alert']}" in (ROOT / "tests/deploy/rules_test.yaml").read_text(encoding="utf-8")
 
 
+def test_every_alert_is_listed_with_its_severity() -> None:
+    readme = (ROOT / "deploy/prometheus/README.md").read_text(encoding="utf-8")
+
+    listed = re.findall(r"^\| `(\w+)` \| (\w+) \|", readme, re.MULTILINE)
+
+    assert sorted(listed) == sorted((alert["alert"], alert["labels"]["severity"]) for alert in ALERTS)
+
+
 def test_the_rules_name_metrics_that_there_are() -> None:
     # A histogram without children shows no samples, but its family's name is told.
     families = list(text_string_to_metric_families(Metrics().text().decode()))
