@@ -109,6 +109,7 @@ def _program() -> str:
 def _own_engine(dockerd: str, folder: Path) -> Iterator[str]:
     bridge = Path("/sys/class/net/docker0")
     had_bridge = bridge.exists()
+    before = _firewall()
     host = f"unix://{folder}/docker.sock"
     options = [f"--data-root={folder}/data", f"--exec-root={folder}/exec", f"--host={host}", f"--pidfile={folder}/pid"]
     with (folder / "log").open("w") as log:
@@ -123,7 +124,20 @@ def _own_engine(dockerd: str, folder: Path) -> Iterator[str]:
             subprocess.run(["umount", mount], capture_output=True, check=False)
         if not had_bridge:
             subprocess.run(["ip", "link", "delete", "docker0"], capture_output=True, check=False)
+            _take_back_firewall(before)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _firewall() -> str:
+    return subprocess.run(["iptables-save"], capture_output=True, text=True, check=False).stdout
+
+
+def _take_back_firewall(before: str) -> None:
+    """Remove the engine's rules, and no others: somebody else may have added some meanwhile."""
+    policy = "DROP" if ":FORWARD DROP" in before else "ACCEPT"
+    kept = [line for line in _firewall().splitlines() if "docker" not in line.lower()]
+    rules = "\n".join(kept).replace(":FORWARD DROP", f":FORWARD {policy}") + "\n"
+    subprocess.run(["iptables-restore"], input=rules, capture_output=True, text=True, check=False)
 
 
 def _wait_for_engine(process: subprocess.Popen[bytes], host: str, log: Path) -> None:
