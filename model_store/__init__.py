@@ -15,6 +15,7 @@ from model_store.errors import (
 from model_store.golden import Golden
 from model_store.locate import STARTER_MODELS, choose_store
 from model_store.manifest import Manifest
+from model_store.one_model import OneModelStore
 from model_store.serving import Serving
 from model_store.store import Draft, Store, StoredVersion
 
@@ -29,6 +30,7 @@ __all__ = [
     "InvalidName",
     "InvalidServing",
     "Manifest",
+    "OneModelStore",
     "Serving",
     "Store",
     "StoreBusy",

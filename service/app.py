@@ -14,7 +14,7 @@ from pathlib import Path
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from model_store import Store, choose_store
+from model_store import OneModelStore, Store, choose_store
 from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
@@ -53,7 +53,9 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     LOGGER.info("store: %s (%s)", choice.location, choice.reason)
     numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
     processors = int(os.environ.get(PROCESSORS) or max(1, usable_processors() // settings.workers))
-    models = Repository(Store(choice.location), settings, numbers, processors=processors)
+    name = settings.model_name
+    store = OneModelStore(choice.location, name) if name else Store(choice.location)
+    models = Repository(store, settings, numbers, processors=processors)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
     return Parts(settings, numbers, models, control, OwningLoop(), levels)
 

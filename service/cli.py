@@ -22,9 +22,31 @@ from service.runtime.session import check_provider
 from service.settings import PREFIX, Settings, field_hints, parse
 
 # The public options; the other settings are set by their environment variables.
-OPTIONS = ("store", "host", "port", "workers", "devices", "provider", "require_provider", "control", "load")
-DEFAULTS = {"store": "./store if it exists, else the starter models", "devices": "none", "load": "nothing"}
-METAVARS = {"store": "DIR", "devices": "N,N…|cpu:N-N,…", "provider": "auto|NAME,NAME…", "load": "NAME|'*'"}
+OPTIONS = (
+    "store",
+    "model_name",
+    "host",
+    "port",
+    "workers",
+    "devices",
+    "provider",
+    "require_provider",
+    "control",
+    "load",
+)
+DEFAULTS = {
+    "store": "./store if it exists, else the starter models",
+    "model_name": "none",
+    "devices": "none",
+    "load": "nothing",
+}
+METAVARS = {
+    "store": "DIR",
+    "model_name": "NAME",
+    "devices": "N,N…|cpu:N-N,…",
+    "provider": "auto|NAME,NAME…",
+    "load": "NAME|'*'",
+}
 
 
 class _Setting(click.ParamType[Any]):
@@ -75,6 +97,7 @@ def serve(**options: Any) -> None:
       ovenbird serve --devices cpu:0-3,cpu:4-7        a worker on each of two groups of cores
       ovenbird serve --provider cuda                  refuse to serve from anything but the GPU
       ovenbird serve --provider cuda,cpu              prefer it; say where a model got the CPU
+      ovenbird serve --store ./wine --model-name wine one model's folder, or one version's, under this name
       ovenbird serve --control none                   load once, do not watch for new versions
       ovenbird serve --control explicit --load mnist-cnn --load nsmc-text
 
@@ -136,7 +159,7 @@ def _check_provider_and_models(settings: Settings, location: str) -> None:
         if settings.provider not in (("auto",), ("cpu",)) or settings.provider_options:
             check_provider(Asked.of(settings))
         if settings.control == "explicit":
-            known = Store(location).models()
+            known = [settings.model_name] if settings.model_name else Store(location).models()
             for name in settings.load:
                 if name not in ("*", *known):
                     raise UnknownModel(name, known=known)
