@@ -2,8 +2,8 @@
 
     python deploy/kubernetes/prometheus_rule.py
 
-The rules have one home, deploy/prometheus/rules.yaml; Kustomize cannot put a file's YAML into another's. A test compares
-the two.
+The rules have one home, deploy/prometheus/rules.yaml; Kustomize cannot put a file's YAML into another's. A test
+compares the two.
 """
 
 from __future__ import annotations
