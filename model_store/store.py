@@ -133,12 +133,37 @@ class Store:
 
     def __init__(self, root: Path | str, *, lock_timeout: float = 120.0) -> None:
         if "://" in str(root):
-            raise StoreError(f"store {str(root)!r}: only local folders can be opened, not URLs")
+            raise StoreError("a URL is opened by model_store.open_store, not as a folder")
         self.root = Path(root)
         self._lock_timeout = lock_timeout
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
+
+    @property
+    def location(self) -> str:
+        """Where the store lies, for people."""
+        return str(self.root)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is mirrored from elsewhere."""
+        return False
+
+    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
+        """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
+        return time.time()
+
+    def fetch(self, stored: StoredVersion) -> None:
+        """Have a version's files at hand: in a folder they are."""
+
+    def place_of(self, stored: StoredVersion) -> str:
+        """Say where a version lies, for people."""
+        return str(stored.path)
+
+    def size(self, stored: StoredVersion) -> int:
+        """Sum the sizes of a version's files, in bytes."""
+        return sum(path.stat().st_size for path in stored.path.rglob("*") if path.is_file())
 
     def models(self) -> list[str]:
         """List the models that have at least one published version, by name; a folder that may not be read has none."""

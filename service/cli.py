@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin
 import click
 import gunicorn
 
-from model_store import Store, StoreError, choose_store
+from model_store import Store, StoreError, WrongStoreUrl, choose_store, open_store
+from model_store.remote.address import is_url
 from service import placement
 from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
 from service.runtime import onnxruntime_build
@@ -25,6 +26,7 @@ from service.settings import PREFIX, Settings, field_hints, parse
 OPTIONS = (
     "store",
     "model_name",
+    "cache",
     "host",
     "port",
     "workers",
@@ -37,12 +39,14 @@ OPTIONS = (
 DEFAULTS = {
     "store": "./store if it exists, else the starter models",
     "model_name": "none",
+    "cache": "~/.cache/ovenbird",
     "devices": "none",
     "load": "nothing",
 }
 METAVARS = {
-    "store": "DIR",
+    "store": "DIR|URL",
     "model_name": "NAME",
+    "cache": "DIR",
     "devices": "N,N…|cpu:N-N,…",
     "provider": "auto|NAME,NAME…",
     "load": "NAME|'*'",
@@ -92,6 +96,7 @@ def serve(**options: Any) -> None:
     Examples:
       ovenbird serve                                  ./store, or the starter models, on 127.0.0.1:8000
       ovenbird serve --store ./store --port 9000
+      ovenbird serve --store s3://bucket/models       watched, and cached: it serves on when the bucket is away
       ovenbird serve --host 0.0.0.0 --workers 4       for every network, four processes
       ovenbird serve --devices 0,1                    a worker on each of two GPUs
       ovenbird serve --devices cpu:0-3,cpu:4-7        a worker on each of two groups of cores
@@ -142,11 +147,11 @@ def _check_before_start(settings: Settings) -> None:
     except ProviderUnavailable as error:
         raise click.ClickException(str(error)) from None
     location = choose_store(settings.store or None).location
-    if "://" in location:
-        raise click.UsageError(f"store {location!r}: only local folders can be served, not URLs")
-    if os.path.isfile(location):  # noqa: PTH113
+    if is_url(location):
+        _check_url(location, settings)
+    elif os.path.isfile(location):  # noqa: PTH113
         raise click.UsageError(f"store {location!r} is a file; expected the folder in which the models lie")
-    if not os.path.isdir(location):  # noqa: PTH112
+    elif not os.path.isdir(location):  # noqa: PTH112
         if settings.control != "poll":
             raise click.ClickException(f"store {location!r}: no such folder")
         click.echo(f"store {location!r} is not there yet; what is published into it will be served", err=True)
@@ -154,11 +159,21 @@ def _check_before_start(settings: Settings) -> None:
     _check_address(settings)
 
 
+def _check_url(location: str, settings: Settings) -> None:
+    """Open a remote store, which touches no network: nothing may live here that does not survive a fork."""
+    try:
+        open_store(location, cache=Path(settings.cache) if settings.cache else None)
+    except WrongStoreUrl as error:
+        raise click.UsageError(str(error)) from None
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _check_provider_and_models(settings: Settings, location: str) -> None:
     try:
         if settings.provider not in (("auto",), ("cpu",)) or settings.provider_options:
             check_provider(Asked.of(settings))
-        if settings.control == "explicit":
+        if settings.control == "explicit" and not is_url(location):
             known = [settings.model_name] if settings.model_name else Store(location).models()
             for name in settings.load:
                 if name not in ("*", *known):

@@ -12,7 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from model_store import OneModelStore, choose_store
+from model_store import OneModelStore, StoreError, choose_store
+from model_store.remote.address import Address, is_url
 from service import devices, placement, run_dir
 from service.errors import InvalidSettings
 from service.settings import Settings
@@ -22,8 +23,12 @@ from service.telemetry import logs
 try:
     _settings = Settings.from_env()
     placement.check(_settings)
+    if is_url(_settings.store):
+        Address.parse(_settings.store).check_installed()
 except InvalidSettings as error:
     sys.exit("\n".join(f"error: {problem}" for problem in error.problems))
+except StoreError as error:
+    sys.exit(f"error: {error}")
 
 wsgi_app = "service.asgi:create_front()"
 worker_class = "service.worker.Worker"
@@ -64,6 +69,8 @@ def on_starting(_arbiter: Any) -> None:
 
 
 def _never_served(location: str, model_name: str) -> list[str]:
+    if is_url(location):
+        return []
     if not model_name:
         return misplaced(Path(location))
     trouble = OneModelStore(location, model_name).trouble()

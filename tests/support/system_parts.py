@@ -56,6 +56,28 @@ def require_client(package: str) -> Path:
     return python
 
 
+def require_ray() -> str:
+    """Find `ovenbird` in the environment that `make test` makes for Ray, beside the one that runs the tests."""
+    command = Path(f"{sys.prefix}-ray") / "bin" / "ovenbird"
+    if not command.exists():
+        _absent(f"no environment with Ray at {command.parents[1]}: `make test` makes one")
+    return str(command)
+
+
+def require_own_network() -> tuple[str, ...]:
+    """Find the command that runs another in a network of its own, with the loopback alone."""
+    mapped = () if os.geteuid() == 0 else ("--map-root-user",)
+    command = ("unshare", "--net", *mapped, "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    try:
+        tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        reason = tried.stderr.strip() if tried.returncode else ""
+    except OSError as error:
+        reason = str(error)
+    if reason:
+        _absent(f"a program cannot be given a network of its own: {reason}")
+    return command
+
+
 def require_perf_analyzer() -> tuple[Path, str]:
     """Find Triton's perf_analyzer, and the folder of libraries that it needs besides the system's."""
     environment = clients_environment()
