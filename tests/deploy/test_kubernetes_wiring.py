@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
-from manifests import KSERVE, RENDERINGS, SERVICE, TRAINING, Pods, Resource, named, of_kind, pods, render, selects
+from manifests import (
+    KSERVE,
+    KUBERNETES,
+    RENDERINGS,
+    SERVICE,
+    TRAINING,
+    Pods,
+    Resource,
+    environment,
+    kustomize,
+    named,
+    of_kind,
+    pods,
+    render,
+    selects,
+)
 
 pytestmark = pytest.mark.system
 
@@ -149,6 +165,20 @@ def test_images_have_a_version_where_they_are_applied(name: str) -> None:
     expected = {"cpu": "ovenbird:0.1.0", "gpu": "ovenbird-gpu:0.1.0", "gpu-keda": "ovenbird-gpu:0.1.0"}
 
     assert images == {expected.get(name, "ovenbird-training:0.1.0" if name in TRAINING else "ovenbird")}
+
+
+def test_the_readmes_overlay_renders() -> None:
+    text = (KUBERNETES / "README.md").read_text()
+    _, _, rest = text.partition("    # ours/kustomization.yaml\n")
+    block = itertools.takewhile(lambda line: line.startswith("    "), rest.splitlines())
+    resources = kustomize("\n".join(line[4:] for line in block))
+    (made,) = pods(resources)
+    (container,) = made.containers
+    settings = environment(container, resources)
+
+    assert container["image"] == "registry.example.com/ovenbird:0.1.0"
+    assert (settings["OVENBIRD_P99_MS"], settings["OVENBIRD_PORT"]) == ("50", "8000")
+    assert {"ScaledObject", "ServiceMonitor", "PrometheusRule"} <= {resource["kind"] for resource in resources}
 
 
 def test_kserves_example_asks_for_the_runtime_and_its_format() -> None:

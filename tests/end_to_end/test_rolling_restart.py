@@ -152,8 +152,12 @@ def balancing(
             balancer.process.wait(20)
 
 
-def answered(pod: RunningService) -> float:
-    return pod.metric("ovenbird_requests_total")
+def wait_for_requests(pod: RunningService, clients: Clients) -> None:
+    def look() -> float:
+        assert clients.problems == []
+        return pod.metric("ovenbird_requests_total")
+
+    wait_for(look, f"requests to the pod on {pod.url}")
 
 
 @pytest.mark.system
@@ -175,9 +179,9 @@ def test_no_request_is_lost_while_pods_are_replaced(
         with clients_of(balancer.port) as clients:
             for new in new_pods:
                 old, *others = pods
-                wait_for(lambda pod=old: answered(pod), "requests to the old pod")
+                wait_for_requests(old, clients)
                 balancer.set_endpoints([pod.port for pod in (*pods, new)])
-                wait_for(lambda pod=new: answered(pod), "requests to the new pod")
+                wait_for_requests(new, clients)
                 pods = [*others, new]
                 balancer.set_endpoints([pod.port for pod in pods])
                 time.sleep(PRE_STOP_SECONDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import tempfile
@@ -38,25 +39,28 @@ TRAINING = ("training-once", "training-nightly", "training-machines")
 KSERVE = ("kserve-runtime", "kserve-example")
 
 
-@lru_cache
-def _rendered(name: str) -> str:
-    kustomize = require_program("kubectl", "kustomize")
-    command = [kustomize, "kustomize" if kustomize.endswith("kubectl") else "build"]
+def kustomize(kustomization: str) -> list[Resource]:
+    """Render a kustomization.yaml as if it lay in a folder of its own in deploy/kubernetes."""
+    program = require_program("kubectl", "kustomize")
     with tempfile.TemporaryDirectory() as scratch:
         # Kustomize takes folders by their relative paths only.
-        overlay, *components = (
-            os.path.relpath(KUBERNETES / folder, Path(scratch).resolve()) for folder in RENDERINGS[name]
-        )
-        asked = {"resources": [overlay], "components": components}
-        Path(scratch, "kustomization.yaml").write_text(yaml.safe_dump(asked))
-        done = subprocess.run([*command, scratch], capture_output=True, text=True, check=False)
+        here = os.path.relpath(KUBERNETES, Path(scratch).resolve())
+        Path(scratch, "kustomization.yaml").write_text(kustomization.replace("../", f"{here}/"))
+        command = [program, "kustomize" if program.endswith("kubectl") else "build", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return done.stdout
+    return [resource for resource in yaml.safe_load_all(done.stdout) if resource]
+
+
+@lru_cache
+def _rendered(name: str) -> list[Resource]:
+    overlay, *components = (f"../{folder}" for folder in RENDERINGS[name])
+    return kustomize(yaml.safe_dump({"resources": [overlay], "components": components}))
 
 
 def render(name: str) -> list[Resource]:
-    """All resources of one rendering."""
-    return [resource for resource in yaml.safe_load_all(_rendered(name)) if resource]
+    """All resources of one rendering, for the caller to change at will."""
+    return copy.deepcopy(_rendered(name))
 
 
 def of_kind(resources: list[Resource], kind: str) -> list[Resource]:
