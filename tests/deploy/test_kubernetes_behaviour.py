@@ -52,12 +52,14 @@ def settings_of(name: str) -> Settings:
 @pytest.mark.parametrize("name", SERVING)
 def test_the_service_knows_its_settings(name: str) -> None:
     settings = settings_of(name)
-    (port,) = the_pods(name)[1]["ports"]
+    _, container, _ = the_pods(name)
+    (port,) = container["ports"]
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
 
     assert (settings.host, settings.port, settings.workers) == ("0.0.0.0", port["containerPort"], 1)
-    # A probe and the arguments of KServe name the store that is mounted.
-    mounts = [mount["mountPath"] for mount in the_pods(name)[1]["volumeMounts"]]
-    assert settings.store in ("", "/mnt/models", "s3://models/store", *mounts)
+    # None, behind a URL, where KServe mounts it, or where the manifest does.
+    assert settings.store in ("", "s3://models/store", "/mnt/models", *mounts)
+    assert settings.cache in ("", *mounts)
 
 
 @pytest.mark.parametrize("name", SERVING)
