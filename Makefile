@@ -15,6 +15,7 @@ BIN := $(VENV)/bin
 # The builds of onnxruntime overwrite each other, so that for OpenVINO lies in an environment of its own.
 OPENVINO := $(VENV)-openvino
 CLIENTS := $(VENV)-clients
+RAY := $(VENV)-ray
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
@@ -26,7 +27,7 @@ demo: $(VENV)/.service
 train: $(VENV)/.training
 	@$(BIN)/python examples/train_and_serve.py
 
-test: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made
+test: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made $(RAY)/.made
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
@@ -60,7 +61,7 @@ stop:
 
 clean: 
 	-@test -x $(BIN)/python && $(BIN)/python examples/demo.py --stop
-	rm -rf $(VENV) $(OPENVINO) $(CLIENTS) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OPENVINO) $(CLIENTS) $(RAY) run build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
 $(VENV)/.made:
 	@echo "making the virtual environment $(VENV) …"
@@ -95,4 +96,12 @@ $(CLIENTS)/.made: $(VENV)/.made tests/support/clients.txt
 	@$(PYTHON) -m venv $(CLIENTS)
 	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check -r tests/support/clients.txt || \
 	    echo "they cannot be installed here: the tests that need them will say so"
+	@touch $@
+
+# Ray is large and needed by one test, so it gets an environment of its own.
+$(RAY)/.made: $(VENV)/.made $(SOURCES)
+	@echo "installing Ray, for the test of scoring on a cluster (about 600 MB) …"
+	@$(PYTHON) -m venv $(RAY)
+	@$(RAY)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,ray]' || \
+	    echo "it cannot be installed here: the test that needs it will say so"
 	@touch $@

@@ -10,7 +10,10 @@ StoreError
 ├── InvalidServing      serving.json or labels.json breaks its schema
 ├── CorruptVersion      a file is missing or its sha256 differs from the manifest
 ├── IncompleteDraft     what was handed to publish is not a whole model
-└── StoreBusy           another publisher held the store for too long
+├── StoreBusy           another publisher held the store for too long
+├── WrongStoreUrl       a URL that names no store, or whose package is not installed
+├── StoreAway           a remote store does not answer, or refuses
+└── ReadOnlyStore       a store that can be read, but not written
 """
 
 from __future__ import annotations
@@ -77,3 +80,15 @@ class IncompleteDraft(StoreError):
 
 class StoreBusy(StoreError):
     """Another publisher held the store's lock for longer than this one may wait."""
+
+
+class WrongStoreUrl(StoreError):
+    """A URL that names no store, or that needs a package which is not installed."""
+
+
+class StoreAway(StoreError):
+    """A remote store does not answer, refuses, or lacks a file at this moment: it may be tried again."""
+
+
+class ReadOnlyStore(StoreError):
+    """A store that can be read, but in which nothing can be published or changed."""

@@ -1,7 +1,7 @@
 """predictions.npz: what a version answered on each held-out row, so that two versions can be compared row by row.
 
 The file holds plain arrays only (never a pickle): `rows` (the sha256 of the held-out rows, with what is right),
-`kind`, and one entry for each row under the names below. Knows numpy alone.
+`kind`, and one entry for each row under the names below. Knows numpy alone, and no measure of quality.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -23,7 +24,7 @@ RESAMPLES = 2000
 # So many numbers are drawn at once: enough to be quick, and few beside a model.
 DRAWN_AT_ONCE = 1_000_000
 
-Kind = Literal["classification", "regression", "reconstruction"]
+Kind = Literal["classification", "regression", "reconstruction", "detection", "clustering"]
 Numbers = npt.NDArray[Any]
 Means = npt.NDArray[np.float64]
 
@@ -34,6 +35,9 @@ class Predictions:
 
     classification: `truth` and `predicted` are class indices, `probability` is that of the truth.
     regression: `truth` and `predicted` are values. reconstruction: `error` is the row's mean squared error.
+    detection: `truth` [objects, 5] and `predicted` [detections, 6] hold boxes as left, top, right, bottom, class and
+    score, picture after picture; `truth_counts` and `predicted_counts` [pictures] say how many belong to each.
+    clustering: `predicted` is the row's cluster, `truth` its class, where there are classes.
     """
 
     rows: str
@@ -42,13 +46,19 @@ class Predictions:
     predicted: Numbers | None = None
     probability: Numbers | None = None
     error: Numbers | None = None
+    truth_counts: Numbers | None = None
+    predicted_counts: Numbers | None = None
 
     def __len__(self) -> int:
-        return len(self.errors)
+        first = next(column for column in (self.predicted_counts, self.error, self.predicted) if column is not None)
+        return len(first)
 
     @property
     def errors(self) -> Means:
-        """One error for each row: 1 for a wrong class, the absolute error of a value, the squared one of pixels."""
+        """One error for each row: 1 for a wrong class, the absolute error of a value, the squared one of pixels.
+
+        Boxes and clusters have none: only all of them together are right or wrong.
+        """
         if self.error is not None:
             return np.asarray(self.error, np.float64)
         assert self.truth is not None
@@ -56,6 +66,14 @@ class Predictions:
         if self.kind == "classification":
             return np.asarray(self.truth != self.predicted, np.float64)
         return np.asarray(np.abs(self.predicted.astype(np.float64) - self.truth))
+
+    def truth_by_picture(self) -> list[Numbers]:
+        """List the objects [n, 5] of each picture of a detector."""
+        return _cut(self.truth, self.truth_counts)
+
+    def predicted_by_picture(self) -> list[Numbers]:
+        """List the detections [n, 6] of each picture of a detector."""
+        return _cut(self.predicted, self.predicted_counts)
 
     def write(self, path: Path) -> None:
         """Write one compressed file without pickles."""
@@ -81,16 +99,46 @@ class Predictions:
         if missing or kind not in get_args(Kind):
             raise InvalidPredictions(f"{path}: holds no {', '.join(sorted(missing)) or 'known kind'}")
         columns = {name: arrays.get(name) for name in _COLUMNS}
-        if len({len(column) for column in columns.values() if column is not None and column.ndim == 1}) != 1:
+        if not (_are_boxes(columns) if kind == "detection" else _are_alike(columns)):
             raise InvalidPredictions(f"{path}: its columns have different lengths")
         return cls(rows=str(arrays["rows"]), kind=kind, **columns)  # type: ignore[arg-type]
 
 
-_COLUMNS = ("truth", "predicted", "probability", "error")
+def _cut(boxes: Numbers | None, counts: Numbers | None) -> list[Numbers]:
+    assert boxes is not None
+    assert counts is not None
+    return np.split(boxes, np.cumsum(counts)[:-1])
+
+
+def _are_alike(columns: Mapping[str, Numbers | None]) -> bool:
+    """Tell whether there is one entry for each row in all of them."""
+    shapes = {column.shape for column in columns.values() if column is not None}
+    return len(shapes) == 1 and len(shapes.pop()) == 1
+
+
+def _are_boxes(columns: Mapping[str, Numbers | None]) -> bool:
+    """Tell whether there are as many boxes as are counted, of as many pictures on both sides."""
+    truth, predicted = columns["truth"], columns["predicted"]
+    objects, found = columns["truth_counts"], columns["predicted_counts"]
+    assert truth is not None
+    assert predicted is not None
+    assert objects is not None
+    assert found is not None
+    if any(
+        counts.dtype.kind not in "iu" or counts.ndim != 1 or counts.min(initial=0) < 0 for counts in (objects, found)
+    ):
+        return False
+    shapes = truth.shape, predicted.shape
+    return len(objects) == len(found) and shapes == ((objects.sum(), 5), (found.sum(), 6))
+
+
+_COLUMNS = ("truth", "predicted", "probability", "error", "truth_counts", "predicted_counts")
 _NEEDED = {
     "classification": ("truth", "predicted", "probability"),
     "regression": ("truth", "predicted"),
     "reconstruction": ("error",),
+    "detection": ("truth", "predicted", "truth_counts", "predicted_counts"),
+    "clustering": ("predicted",),
 }
 
 
@@ -103,3 +151,19 @@ def bootstrap_means(values: npt.NDArray[Any], resamples: int = RESAMPLES) -> Mea
         for done in range(0, resamples, at_once)
     ]
     return np.concatenate(parts)
+
+
+def resamples(rows: int, shares: npt.NDArray[Any], width: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Draw as many rows as there are, again and again (always the same draws): how often each share came.
+
+    Args:
+        rows: how many rows there are.
+        shares: which share of them is alike, and need only be counted: [shares], 1 in all.
+        width: how many numbers of each draw are computed with at once.
+
+    Yields:
+        int64 [draws, shares], a part of the draws at a time.
+    """
+    random, at_once = np.random.default_rng(0), max(1, DRAWN_AT_ONCE // width)
+    for done in range(0, RESAMPLES, at_once):
+        yield random.multinomial(rows, shares, size=min(at_once, RESAMPLES - done))

@@ -133,12 +133,37 @@ class Store:
 
     def __init__(self, root: Path | str, *, lock_timeout: float = 120.0) -> None:
         if "://" in str(root):
-            raise StoreError(f"store {str(root)!r}: only local folders can be opened, not URLs")
+            raise StoreError("a URL is opened by model_store.open_store, not as a folder")
         self.root = Path(root)
         self._lock_timeout = lock_timeout
 
     def __repr__(self) -> str:
         return f"Store({str(self.root)!r})"
+
+    @property
+    def location(self) -> str:
+        """Where the store lies, for people."""
+        return str(self.root)
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is mirrored from elsewhere."""
+        return False
+
+    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
+        """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
+        return time.time()
+
+    def fetch(self, stored: StoredVersion) -> None:
+        """Have a version's files at hand: in a folder they are."""
+
+    def place_of(self, stored: StoredVersion) -> str:
+        """Say where a version lies, for people."""
+        return str(stored.path)
+
+    def size(self, stored: StoredVersion) -> int:
+        """Sum the sizes of a version's files, in bytes."""
+        return sum(path.stat().st_size for path in stored.path.rglob("*") if path.is_file())
 
     def models(self) -> list[str]:
         """List the models that have at least one published version, by name; a folder that may not be read has none."""
@@ -180,6 +205,10 @@ class Store:
             raise UnknownVersion(model, version, known=known)
         return self.stored(model, number)
 
+    def folder_of(self, model: str) -> Path:
+        """Say where a model's versions lie, and the files beside them; raises `InvalidName`."""
+        return self.root / check_model_name(model)
+
     def has_whole_group(self, stored: StoredVersion) -> bool:
         """Tell whether all models that were published together with this one are there."""
         try:
@@ -190,11 +219,11 @@ class Store:
 
     def serving(self, model: str) -> Serving:
         """Read how a model is to be served; raises `InvalidServing`."""
-        return Serving.read(self.root / check_model_name(model))
+        return Serving.read(self.folder_of(model))
 
     def labels(self, model: str) -> dict[str, int]:
         """Read the names of a model's versions: label → version; raises `InvalidServing`."""
-        return read_labels(self.root / check_model_name(model))
+        return read_labels(self.folder_of(model))
 
     def select(
         self,
@@ -327,7 +356,7 @@ class Store:
     def _numbered(self, model: str) -> list[os.DirEntry[str]]:
         """List whatever bears a version's number in a model's folder, published or not."""
         try:
-            entries = list(os.scandir(self.root / check_model_name(model)))
+            entries = list(os.scandir(self.folder_of(model)))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 
 import click
 
 from model_store.entry_points import PartsGroup
 from model_store.errors import StoreError
-from model_store.manifest import InputSpec, Manifest, OutputSpec, sha256_of
+from model_store.manifest import MANIFEST_FILE, InputSpec, Manifest, OutputSpec, sha256_of
 from model_store.steering_cli import label, policy, rollback
 from model_store.store import LATEST, Check, Store, StoredVersion
 from model_store.store_options import fail_in_one_line, open_store, store_option
@@ -57,7 +56,9 @@ def list_models(store_location: str | None, as_json: bool) -> None:
     opened = open_store(store_location, announce=not as_json)
     stored_versions = fail_in_one_line(lambda: list(opened.all_versions()))
     chosen = {model: roles(opened, model) for model in {stored.model for stored in stored_versions}}
-    rows = [_row(stored) | {"chosen": chosen[stored.model].get(stored.version, "?")} for stored in stored_versions]
+    rows = [
+        _row(opened, stored) | {"chosen": chosen[stored.model].get(stored.version, "?")} for stored in stored_versions
+    ]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     elif not rows:
@@ -82,14 +83,15 @@ def show(model: str, store_location: str | None, as_json: bool) -> None:
     name, _, version = model.partition("@")
     opened = open_store(store_location, announce=not as_json)
     stored = fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
+    fail_in_one_line(lambda: _fetch_bare(opened, stored))
     if stored.is_bare and not as_json:
-        click.echo(_bare_description(stored, roles(opened, name)[stored.version]))
+        click.echo(_bare_description(opened, stored, roles(opened, name)[stored.version]))
         return
     manifest = fail_in_one_line(lambda: stored.manifest)
     if as_json:
         click.echo(manifest.to_json(), nl=False)
     else:
-        click.echo(_description(stored, manifest, roles(opened, name)[stored.version]))
+        click.echo(_description(opened, stored, manifest, roles(opened, name)[stored.version]))
 
 
 @store.command()
@@ -147,10 +149,14 @@ def _installed_checks() -> tuple[dict[str, Check], dict[str, str]]:
     return checks, missing
 
 
-def _row(stored: StoredVersion) -> dict[str, Any]:
+def _row(opened: Store, stored: StoredVersion) -> dict[str, Any]:
     row: dict[str, Any] = {"model": stored.model, "version": stored.version}
+    try:
+        _fetch_bare(opened, stored)
+    except StoreError as error:
+        return row | {"problem": str(error)}
     if stored.is_bare:
-        size, digest = _size(stored.path) // 1000, sha256_of(stored.onnx_path)[:12]
+        size, digest = opened.size(stored) // 1000, sha256_of(stored.onnx_path)[:12]
         return row | {"recipe": "no manifest", "size_kb": size, "digest": digest}
     try:
         manifest = stored.manifest
@@ -160,18 +166,20 @@ def _row(stored: StoredVersion) -> dict[str, Any]:
         "recipe": manifest.recipe,
         "dataset": manifest.dataset.name,
         "quality": _headline(manifest),
-        "size_kb": _size(stored.path) // 1000,
+        "size_kb": opened.size(stored) // 1000,
         "digest": manifest.digest[:12],
     }
+
+
+def _fetch_bare(opened: Store, stored: StoredVersion) -> None:
+    """Fetch a version that has nothing but its files to say what it is; of others the manifest is there."""
+    if not (stored.path / MANIFEST_FILE).exists():
+        opened.fetch(stored)
 
 
 def _headline(manifest: Manifest) -> str:
     """Name the first metric: recipes put the one that matters most in front."""
     return next((f"{name} {value:.4g}" for name, value in manifest.metrics.items()), "")
-
-
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> str:
@@ -199,14 +207,14 @@ def roles(opened: Store, model: str) -> dict[int, str]:
     return found
 
 
-def _description(stored: StoredVersion, manifest: Manifest, serving: str) -> str:
+def _description(opened: Store, stored: StoredVersion, manifest: Manifest, serving: str) -> str:
     data = manifest.dataset
     sizes = ", ".join(f"{count} {name}" for name, count in data.sizes.items())
     worst = max(manifest.parity.max_abs_difference.values(), default=0.0)
     group = ", ".join(manifest.group.members) if manifest.group else "none"
     facts = {
         "model": str(stored),
-        "folder": str(stored.path),
+        "folder": opened.place_of(stored),
         "created": f"{manifest.created.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
         "digest": f"sha256 {manifest.digest}",
         "chosen": serving,
@@ -226,10 +234,10 @@ def _description(stored: StoredVersion, manifest: Manifest, serving: str) -> str
     return "\n".join(lines)
 
 
-def _bare_description(stored: StoredVersion, chosen: str) -> str:
+def _bare_description(opened: Store, stored: StoredVersion, chosen: str) -> str:
     facts = {
         "model": str(stored),
-        "folder": str(stored.path),
+        "folder": opened.place_of(stored),
         "digest": f"sha256 {sha256_of(stored.onnx_path)}",
         "chosen": chosen,
         "manifest": "none: an ONNX file from elsewhere; a running service tells its inputs at /v2/models/"

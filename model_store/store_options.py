@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from model_store.errors import StoreError
+from model_store import opening
+from model_store.errors import StoreAway, StoreError
 from model_store.locate import choose_store
 from model_store.store import Store
 
@@ -19,22 +20,34 @@ def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option(
         "--store",
         "store_location",
-        metavar="DIR",
+        metavar="DIR|URL",
         envvar="OVENBIRD_STORE",
         show_envvar=True,
-        help="The store's folder.  [default: ./store if it exists, else the starter models]",
+        help="The store: a folder, or a URL such as s3://bucket/models.  [default: ./store if it exists, else the "
+        "starter models]",
     )(command)
 
 
 def open_store(location: str | None, *, announce: bool = True) -> Store:
     """Open the store that was named, or the one that is there; end in one line if it cannot be."""
     choice = choose_store(location)
-    opened = fail_in_one_line(lambda: Store(choice.location))
+    opened = fail_in_one_line(lambda: opening.open_store(choice.location))
     if location and not opened.root.is_dir():
         raise click.ClickException(f"store {location!r}: no such folder")
     if announce:
-        click.echo(f"store: {choice.location} ({choice.reason})", err=True)
+        click.echo(f"store: {opened.location} ({choice.reason})", err=True)
+    fail_in_one_line(lambda: _look_at(opened))
     return opened
+
+
+def _look_at(opened: Store) -> None:
+    """Bring the mirror of a remote store in line; one that is away is read from the cache, if that has anything."""
+    try:
+        opened.refresh()
+    except StoreAway as error:
+        if not opened.models():
+            raise
+        click.echo(f"{error}; shown as it was seen last", err=True)
 
 
 def fail_in_one_line(work: Callable[[], Result]) -> Result:

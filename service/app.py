@@ -14,7 +14,7 @@ from pathlib import Path
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from model_store import Store, choose_store
+from model_store import OneModelStore, choose_store, open_store
 from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
@@ -51,11 +51,16 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     shared = Path(folder) if folder else None
     levels = logs.configure(settings.log_level, shared / "logging" if shared else None)
     choice = choose_store(settings.store or None)
-    LOGGER.info("store: %s (%s)", choice.location, choice.reason)
+    store = (
+        OneModelStore(choice.location, settings.model_name)
+        if settings.model_name
+        else open_store(choice.location, cache=Path(settings.cache) if settings.cache else None)
+    )
+    LOGGER.info("store: %s (%s)", store.location, choice.reason)
     statistics = Statistics(shared / "statistics" if shared else None)
     numbers = Metrics(registry, statistics=statistics, processes=Processes(shared))
     processors = int(os.environ.get(PROCESSORS) or max(1, usable_processors() // settings.workers))
-    models = Repository(Store(choice.location), settings, numbers, processors=processors)
+    models = Repository(store, settings, numbers, processors=processors)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)
     return Parts(settings, numbers, models, control, OwningLoop(), levels)
 

@@ -13,8 +13,9 @@ from typing import Any, Literal, get_args, get_origin
 import click
 import gunicorn
 
-from model_store import Store, StoreError, choose_store
+from model_store import Store, StoreError, WrongStoreUrl, choose_store, open_store
 from model_store.onnxruntime_builds import installed_builds
+from model_store.remote.address import is_url
 from service import placement
 from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
 from service.runtime import onnxruntime_build
@@ -23,9 +24,34 @@ from service.runtime.session import check_provider
 from service.settings import PREFIX, Settings, field_hints, parse
 
 # The public options; the other settings are set by their environment variables.
-OPTIONS = ("store", "host", "port", "workers", "devices", "provider", "require_provider", "control", "load")
-DEFAULTS = {"store": "./store if it exists, else the starter models", "devices": "none", "load": "nothing"}
-METAVARS = {"store": "DIR", "devices": "N,N…|cpu:N-N,…", "provider": "auto|NAME,NAME…", "load": "NAME|'*'"}
+OPTIONS = (
+    "store",
+    "model_name",
+    "cache",
+    "host",
+    "port",
+    "workers",
+    "devices",
+    "provider",
+    "require_provider",
+    "control",
+    "load",
+)
+DEFAULTS = {
+    "store": "./store if it exists, else the starter models",
+    "model_name": "none",
+    "cache": "~/.cache/ovenbird",
+    "devices": "none",
+    "load": "nothing",
+}
+METAVARS = {
+    "store": "DIR|URL",
+    "model_name": "NAME",
+    "cache": "DIR",
+    "devices": "N,N…|cpu:N-N,…",
+    "provider": "auto|NAME,NAME…",
+    "load": "NAME|'*'",
+}
 
 
 class _Setting(click.ParamType[Any]):
@@ -71,11 +97,13 @@ def serve(**options: Any) -> None:
     Examples:
       ovenbird serve                                  ./store, or the starter models, on 127.0.0.1:8000
       ovenbird serve --store ./store --port 9000
+      ovenbird serve --store s3://bucket/models       watched, and cached: it serves on when the bucket is away
       ovenbird serve --host 0.0.0.0 --workers 4       for every network, four processes
       ovenbird serve --devices 0,1                    a worker on each of two GPUs
       ovenbird serve --devices cpu:0-3,cpu:4-7        a worker on each of two groups of cores
       ovenbird serve --provider cuda                  refuse to serve from anything but the GPU
       ovenbird serve --provider cuda,cpu              prefer it; say where a model got the CPU
+      ovenbird serve --store ./wine --model-name wine one model's folder, or one version's, under this name
       ovenbird serve --control none                   load once, do not watch for new versions
       ovenbird serve --control explicit --load mnist-cnn --load nsmc-text
 
@@ -120,11 +148,11 @@ def _check_before_start(settings: Settings) -> None:
     except ProviderUnavailable as error:
         raise click.ClickException(str(error)) from None
     location = choose_store(settings.store or None).location
-    if "://" in location:
-        raise click.UsageError(f"store {location!r}: only local folders can be served, not URLs")
-    if os.path.isfile(location):  # noqa: PTH113
+    if is_url(location):
+        _check_url(location, settings)
+    elif os.path.isfile(location):  # noqa: PTH113
         raise click.UsageError(f"store {location!r} is a file; expected the folder in which the models lie")
-    if not os.path.isdir(location):  # noqa: PTH112
+    elif not os.path.isdir(location):  # noqa: PTH112
         if settings.control != "poll":
             raise click.ClickException(f"store {location!r}: no such folder")
         click.echo(f"store {location!r} is not there yet; what is published into it will be served", err=True)
@@ -132,12 +160,22 @@ def _check_before_start(settings: Settings) -> None:
     _check_address(settings)
 
 
+def _check_url(location: str, settings: Settings) -> None:
+    """Open a remote store, which touches no network: nothing may live here that does not survive a fork."""
+    try:
+        open_store(location, cache=Path(settings.cache) if settings.cache else None)
+    except WrongStoreUrl as error:
+        raise click.UsageError(str(error)) from None
+    except StoreError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _check_provider_and_models(settings: Settings, location: str) -> None:
     try:
         if settings.provider not in (("auto",), ("cpu",)) or settings.provider_options:
             check_provider(Asked.of(settings))
-        if settings.control == "explicit":
-            known = Store(location).models()
+        if settings.control == "explicit" and not is_url(location):
+            known = [settings.model_name] if settings.model_name else Store(location).models()
             for name in settings.load:
                 if name not in ("*", *known):
                     raise UnknownModel(name, known=known)

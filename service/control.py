@@ -24,6 +24,8 @@ from service.telemetry.logs import LOGGER
 
 LOOK_SECONDS = 0.05
 AGREE_SECONDS = 120.0
+# The first worker may have to download what the others then find; the start as a whole has the bound of the settings.
+START_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Control:
             await self._repository.start()
             return
         # One worker after the other: what the first one loads, the others load too, whatever is published meanwhile.
-        with await self._turn(self._run_dir):
+        with await self._turn(self._run_dir, START_SECONDS):
             await self._start_as_agreed(self._run_dir)
         self._follower = asyncio.create_task(self._follow(self._run_dir))
 
@@ -158,9 +160,9 @@ class Control:
                 await self._wait_for_all(run_dir, restored.revision)
                 raise ControlRefused("; ".join(errors))
 
-    async def _turn(self, run_dir: Path) -> contextlib.AbstractContextManager[None]:
+    async def _turn(self, run_dir: Path, seconds: float = AGREE_SECONDS) -> contextlib.AbstractContextManager[None]:
         try:
-            return await asyncio.to_thread(files.lock, run_dir, timeout=AGREE_SECONDS)
+            return await asyncio.to_thread(files.lock, run_dir, timeout=seconds)
         except TimeoutError:
             raise ControlRefused("another worker's start, load or unload is taking too long") from None
 

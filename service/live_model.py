@@ -93,8 +93,8 @@ class LiveModel:
 
 
 @dataclass(frozen=True)
-class _Read:
-    """A version read and built into a session that is warm: what is said of it, and how long it runs."""
+class Proven:
+    """A version in a session that is warm and repeated its golden rows: what is said of it, and how long it runs."""
 
     description: Manifest | BareDescription
     signature: Signature
@@ -113,17 +113,30 @@ def load(
         ModelRefused: the version is corrupt, cannot be loaded, or disagrees with its golden file; says why.
     """
     try:
-        read = _read_bare if stored.is_bare else _read_published
         chosen = settings.for_model(serving)
-        choices = parallelism.ways(processors, threads=chosen.threads, instances=chosen.instances)
-        return _assemble(stored, read(stored, chosen, choices), chosen, metrics, serving)
+        return _assemble(stored, prove(stored, chosen, processors=processors), chosen, metrics, serving)
+    except (ServiceError, StoreError, OSError) as error:
+        raise ModelRefused(str(error)) from None
+
+
+def prove(stored: StoredVersion, settings: Settings, *, processors: int) -> Proven:
+    """Build what runs a version, warm it, and let it prove itself; `settings` are those of this model.
+
+    Raises:
+        ModelRefused: as `load` does.
+    """
+    try:
+        read = _read_bare if stored.is_bare else _read_published
+        return read(
+            stored, settings, parallelism.ways(processors, threads=settings.threads, instances=settings.instances)
+        )
     except (ServiceError, StoreError, OSError) as error:
         raise ModelRefused(str(error)) from None
     finally:
         memory.give_back_freed()
 
 
-def _read_published(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> _Read:
+def _read_published(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> Proven:
     stored.check_files()
     manifest, golden, model = stored.manifest, stored.golden(), stored.onnx_path.read_bytes()
     signature = promised_signature(manifest)
@@ -137,10 +150,10 @@ def _read_published(stored: StoredVersion, settings: Settings, choices: Sequence
     replay.replay(settled.runner, manifest, golden)
     if isinstance(settled.runner, BoundSession):
         replay.replay_padded(settled.runner, manifest, golden)
-    return _Read(manifest, signature, settled)
+    return Proven(manifest, signature, settled)
 
 
-def _read_bare(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> _Read:
+def _read_bare(stored: StoredVersion, settings: Settings, choices: Sequence[Parallelism]) -> Proven:
     # Read whole, so that a file that is overwritten later cannot change under the session.
     model = stored.onnx_path.read_bytes()
     weights = bare.weights_beside(stored.onnx_path, model)
@@ -151,7 +164,7 @@ def _read_bare(stored: StoredVersion, settings: Settings, choices: Sequence[Para
 
     signature = bare.tried(build(choices[0].threads))
     settled = _settled(stored, build, signature, bare.example(signature, 1), settings, choices)
-    return _Read(bare.describe(signature, model, weights), signature, settled)
+    return Proven(bare.describe(signature, model, weights), signature, settled)
 
 
 def _settled(
@@ -193,7 +206,7 @@ def _settled(
     return settled
 
 
-def _limits(read: _Read, settings: Settings) -> Limits:
+def _limits(read: Proven, settings: Settings) -> Limits:
     """Let as many rows run together as pay, unless the settings say how many, and no more than the objective allows."""
     most = settings.max_batch_size or read.settled.cost.useful_rows()
     if not settings.max_batch_size and not read.signature.fixed_but_batch:
@@ -209,7 +222,7 @@ def _limits(read: _Read, settings: Settings) -> Limits:
     )
 
 
-def _assemble(stored: StoredVersion, read: _Read, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
+def _assemble(stored: StoredVersion, read: Proven, settings: Settings, metrics: Metrics, serving: Serving) -> LiveModel:
     runner, limits = read.settled.runner, _limits(read, settings)
     obtained = runner.obtained
     if obtained.fell_back:

@@ -24,6 +24,7 @@ from service.fingerprints import fingerprint
 from service.live_model import LiveModel
 from service.served import Served
 from service.settings import Settings
+from service.store_sync import StoreSync
 from service.store_view import Look, StoreView
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
@@ -70,6 +71,7 @@ class Repository:
         self._status: dict[tuple[str, int], VersionStatus] = {}
         self._troubles: Mapping[str, tuple[int, str]] = {}
         self._view = StoreView(store, self._live)
+        self._sync = StoreSync(store, metrics)
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._watcher: asyncio.Task[None] | None = None
         self._draining: set[asyncio.Task[None]] = set()
@@ -78,7 +80,12 @@ class Repository:
     @property
     def ready(self) -> bool:
         """Whether the first load is done, and something serves (or the store is empty)."""
-        return self._started and (bool(self._serving) or not self._status)
+        return self._started and (bool(self._serving) or not (self._status or self.store_trouble))
+
+    @property
+    def store_trouble(self) -> str:
+        """Why the last look at a remote store that is watched failed; "" if it did not."""
+        return self._sync.trouble if self._settings.control == "poll" else ""
 
     def names(self) -> list[str]:
         """List the models that are served."""
@@ -178,6 +185,8 @@ class Repository:
         served = self._serving.get(name)
         if self._settings.control == "explicit" and served is None:
             return "not loaded"
+        if absent := self._view.not_at_hand(name, number):
+            return absent
         try:
             serving = self._store.serving(name)
         except StoreError:
@@ -191,10 +200,21 @@ class Repository:
         if self._settings.control == "explicit":
             await self._load_named(self._settings.load if names is None else names)
         else:
-            await self.refresh()
+            await self._load_all()
         self._started = True
         if self._settings.control == "poll":
             self._watcher = asyncio.create_task(self._watch())
+
+    async def _load_all(self) -> None:
+        await self._sync_store()
+        if self._settings.control == "none":
+            await self._raise_if_away()
+        await self.refresh()
+
+    async def _raise_if_away(self) -> None:
+        """Raise `StoreError` if the store is away and nothing of it is in the cache: nobody will look again."""
+        if self._sync.trouble and not await self._in_thread(self._store.models):
+            raise StoreError(self._sync.trouble)
 
     async def stop(self) -> None:
         """Stop watching, and let go of the models."""
@@ -207,6 +227,9 @@ class Repository:
 
     async def _load_named(self, names: Iterable[str]) -> None:
         names = tuple(names)
+        await self._sync_store()
+        if names:
+            await self._raise_if_away()
         if "*" in names:
             await self.refresh()
             return
@@ -222,6 +245,7 @@ class Repository:
             ControlRefused: none of its versions may serve.
             StoreError: its serving.json or labels.json cannot be used.
         """
+        await self._sync_store(max_age=0.0)
         await self.check_in_store(name)
         selected = await self._in_thread(lambda: self._store.select(name, policy=policy))
         if not selected.versions:
@@ -264,11 +288,18 @@ class Repository:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.poll_interval)
+            interval = self._settings.seconds_between_looks
+            await asyncio.sleep(self._sync.seconds_until_next(interval, serves=bool(self._serving)))
             try:
+                await self._sync_store()
                 await self.refresh()
             except Exception:  # a look that fails (a disk away for a moment) must not end the watching
                 LOGGER.exception("looking at the store failed; what is loaded serves on")
+
+    async def _sync_store(self, *, max_age: float | None = None) -> None:
+        """Bring a remote store's mirror in line, unless another worker has just done so."""
+        age = self._settings.seconds_between_looks / 2 if max_age is None else max_age
+        await self._in_thread(partial(self._sync.refresh, max_age=age))
 
     async def refresh(self, names: Iterable[str] | None = None) -> None:
         """Bring what is served in line with the store: what is wanted in, what is not out."""
@@ -309,8 +340,9 @@ class Repository:
         self._swap_in(loaded, {name: wanted[name] for name in {model.name for model in loaded}})
 
     def _load_one(self, stored: StoredVersion) -> LiveModel:
-        files = fingerprint(stored)
         try:
+            self._store.fetch(stored)
+            files = fingerprint(stored)
             serving = self._store.serving(stored.model).of_session
         except StoreError as error:
             raise ModelRefused(str(error)) from None

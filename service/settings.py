@@ -14,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from model_store import Serving, providers
+from model_store import InvalidName, Serving, providers
+from model_store.remote.address import is_url
+from model_store.store import check_model_name
 from service import devices
 from service.devices import Device
 from service.errors import InvalidSettings
@@ -44,7 +46,11 @@ _OF_A_MODEL = (
 class Settings:
     """The service's settings. Times are in seconds, sizes in bytes, unless the name says otherwise."""
 
-    store: Annotated[str, "Folder of the models."] = ""
+    store: Annotated[str, "Folder of the models, or URL: s3://…, gs://…, az://…, https://…, hf://…"] = ""
+    model_name: Annotated[
+        str, "Serve the one model in that folder (or version, as KServe mounts it) under this name."
+    ] = ""
+    cache: Annotated[str, "Folder in which stores behind URLs are cached."] = ""
     host: Annotated[str, "Address to listen on; 0.0.0.0 for every network."] = "127.0.0.1"
     port: Annotated[int, "Port to listen on.", range(1, 65536)] = 8000
     workers: Annotated[int, "Processes that serve; each loads every model.", range(1, 257)] = 1
@@ -62,7 +68,7 @@ class Settings:
         "poll"
     )
     load: Annotated[tuple[str, ...], "With control=explicit: models to load at start, or * for all."] = ()
-    poll_interval: Annotated[float, "Seconds between two looks at the store."] = 2.0
+    poll_interval: Annotated[float, "Seconds between two looks at the store; 0: 2 for a folder, 30 for a URL."] = 0.0
     max_batch_size: Annotated[
         int, "Rows that run together at most; 1: no batching; 0: as many as pay, measured at load.", range(65537)
     ] = 0
@@ -84,6 +90,11 @@ class Settings:
         int, "Runs of one model that go on at once; 0: as many as pay, measured at load.", range(1025)
     ] = 0
     log_level: Annotated[Literal["debug", "info", "warning", "error"], "What is logged."] = "info"
+
+    @property
+    def seconds_between_looks(self) -> float:
+        """How often the store is looked at: a folder costs nothing, each look at a remote one a request."""
+        return self.poll_interval or (30.0 if is_url(self.store) else 2.0)
 
     def for_model(self, serving: Serving) -> Self:
         """Return the settings as one model's serving.json changes them."""
@@ -121,6 +132,8 @@ class Settings:
         if problems:
             raise InvalidSettings(problems)
         settings = cls(**_with_workers(values | given))
+        if settings.model_name and (not settings.store or is_url(settings.store)):
+            raise InvalidSettings(["model_name says how to call the one model in a folder: store must name the folder"])
         if settings.require_provider and settings.provider == (providers.AUTO,):
             raise InvalidSettings(
                 ["require_provider needs a provider to require, such as cuda: auto takes what it gets"]
@@ -187,6 +200,8 @@ def parse(name: str, text: str) -> Any:
         return devices.parse(text)
     if name == "provider":
         return providers.preference(text.split(","))
+    if name == "model_name":
+        return _model_name(text)
     if name == "provider_options":
         return providers.parse_options(text) if text else {}
     if get_origin(kind) is Literal or kind is bool:
@@ -198,8 +213,15 @@ def parse(name: str, text: str) -> Any:
     if kind is int:
         return _whole_number(text, allowed)
     if kind is float:
-        return _seconds(text)
+        return 0.0 if name == "poll_interval" and text in ("0", "0.0") else _seconds(text)
     return text
+
+
+def _model_name(text: str) -> str:
+    try:
+        return check_model_name(text) if text else ""
+    except InvalidName:
+        raise ValueError("expected letters, digits, '.', '_' and '-', starting with a letter or digit") from None
 
 
 def _one_of(text: str, choices: Mapping[str, Any]) -> Any:

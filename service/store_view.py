@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from model_store import Serving, Store, StoredVersion, StoreError
+from model_store import Serving, Store, StoreAway, StoredVersion, StoreError
 from model_store.serving import Selection
 from service.fingerprints import Fingerprint, WatchedFolders, fingerprint
 from service.live_model import LiveModel
+from service.telemetry.logs import LOGGER
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class StoreView:
         live: finds what serves a version, if anything does.
 
     What changes: `_refused` (what a refused version looked like, and how it was to be run: unchanged, it is not tried
-    again), and what is known of folders that may be written to.
+    again), what is known of folders that may be written to, and `_not_at_hand` (why a version could not be fetched).
     """
 
     def __init__(self, store: Store, live: Callable[[StoredVersion], LiveModel | None]) -> None:
@@ -47,6 +48,7 @@ class StoreView:
         self._live = live
         self._refused: dict[tuple[str, int], tuple[Fingerprint, Serving]] = {}
         self._folders = WatchedFolders()
+        self._not_at_hand: dict[tuple[str, int], str] = {}
 
     def look(self, served: Collection[str], names: Iterable[str] | None, *, at_start: bool) -> Look | None:
         """Compare the store with what is served; None if the store is away though something serves from it.
@@ -80,7 +82,7 @@ class StoreView:
             _by_group(news),
             troubles,
             gone=[name for name in served if name not in present],
-            gone_refused=[key for key in self._refused if not self._store.root.joinpath(key[0], str(key[1])).is_dir()],
+            gone_refused=[key for key in self._refused if not self._store.stored(*key).path.is_dir()],
         )
 
     def missing(self, name: str, versions: Iterable[int]) -> list[StoredVersion]:
@@ -127,9 +129,33 @@ class StoreView:
             return not self._store.is_withdrawn_in(live.group, stored.version)
         return (
             not self._is_known_to_be_bad(stored, serving)
-            and self._is_whole(stored, at_start=at_start)
             and self._store.may_serve_with_its_group(stored)
+            and self._is_at_hand(stored)
+            and self._is_whole(stored, at_start=at_start)
         )
+
+    def not_at_hand(self, name: str, version: int) -> str:
+        """Say why a version could not be fetched from a remote store; "" if it was, or nobody tried."""
+        return self._not_at_hand.get((name, version), "")
+
+    def _is_at_hand(self, stored: StoredVersion) -> bool:
+        """Fetch a version, with its group, from a remote store; what cannot be had now is tried again at the next look.
+
+        A version whose files are bad is tried: loading it says what is wrong with it.
+        """
+        key = (stored.model, stored.version)
+        try:
+            for member in self._store.group_of(stored):
+                self._store.fetch(self._store.stored(member, stored.version))
+        except StoreAway as error:
+            if key not in self._not_at_hand:
+                LOGGER.warning("%s", error)
+            self._not_at_hand[key] = str(error)
+            return False
+        except StoreError:
+            pass
+        self._not_at_hand.pop(key, None)
+        return True
 
     def _is_whole(self, stored: StoredVersion, *, at_start: bool) -> bool:
         """Tell whether a folder has been copied whole.

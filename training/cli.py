@@ -90,7 +90,7 @@ def train(
             recipe, data, **asked, fresh=fresh, tensorboard=tensorboard, say=click.echo, show=_live_line()
         )
     if published:
-        click.echo("\n" + cli_parts.outcome(published, Path(store_location)))
+        click.echo("\n" + cli_parts.outcome(published, store_location))
 
 
 def _live_line() -> Callable[[str], None] | None:

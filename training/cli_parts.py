@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from model_store import InvalidName, StoredVersion, StoreError
+from model_store.remote.address import is_url, without_secrets
 from training.errors import Interrupted, TrainingError, WrongUse
 from training.recipes import RECIPES
 
@@ -31,11 +32,11 @@ data_option = click.option(
 store_option = click.option(
     "--store",
     "store_location",
-    metavar="DIR",
+    metavar="DIR|URL",
     default="store",
     envvar="OVENBIRD_STORE",
     show_envvar=True,
-    help="The store's folder; made if it is missing.  [default: ./store]",
+    help="The store: a folder, made if it is missing, or a URL such as s3://bucket/models.  [default: ./store]",
 )
 name_option = click.option("--name", metavar="MODEL", help="The model's name.  [default: DATASET-RECIPE]")
 quantize_option = click.option(
@@ -106,18 +107,20 @@ def parameters(settings: Iterable[str], quantize: str | None) -> dict[str, str]:
     return pairs("--set", settings) | ({"quantize": quantize} if quantize else {})
 
 
-def outcome(published: Sequence[StoredVersion], store: Path) -> str:
-    """Say where the models are, how good they are, and how to go on."""
+def outcome(published: Sequence[StoredVersion], store: Path | str) -> str:
+    """Say where the models are, how good they are, and how to go on; `store` is the folder or the URL."""
+    shown = without_secrets(str(store))
+    places = [f"{shown}/{of.model}/{of.version}" if is_url(shown) else str(of.path) for of in published]
     main, *others = published
     manifest = main.manifest
     parity, computed_by = manifest.parity, RECIPES[manifest.recipe].computed_by
     worst = max(max(stored.manifest.parity.max_abs_difference.values()) for stored in published)
     metrics = ", ".join(f"{name} {value:.4g}" for name, value in manifest.metrics.items())
     facts = {
-        "published": ", ".join(str(stored.path) for stored in published),
+        "published": ", ".join(places),
         "held-out": f"{metrics} ({manifest.dataset.sizes['test']} rows)",
         "parity": f"within {worst:.2g} of {computed_by} at batches of {', '.join(map(str, parity.batch_sizes))}",
-        "serve it": f"ovenbird serve --store {shlex.quote(str(store))}",
+        "serve it": f"ovenbird serve --store {shlex.quote(shown)}",
         "ask it": f"ovenbird predict {main.model} {QUESTIONS[manifest.inputs[0].kind]}",
     }
     if others:

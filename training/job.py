@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from model_store import STARTER_MODELS, Store, StoredVersion, StoreError
+from model_store import STARTER_MODELS, ReadOnlyStore, Store, StoredVersion, WrongStoreUrl, opening
 from model_store.onnxruntime_builds import conflict, installed_builds
+from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
 from training.errors import (
     ForeignParameter,
+    InvalidParameter,
     MissingPackage,
     UnfitDataset,
     UnknownDataset,
@@ -89,7 +91,7 @@ def train(
         recipe: a recipe's name, as `training.recipes.RECIPES` lists them.
         data: a data set's name, or the path of a .csv, .parquet, .jsonl or .npz file; by default the recipe's own,
             which needs no download.
-        store: the folder of the store; it is made if it is missing.
+        store: the store's folder, which is made if it is missing, or its URL.
         name: the model's name; by default DATASET-RECIPE.
         parameters: values for parameters of the recipe, the fit, the file and the export, as they are or as text.
         may_publish_starters: allow the store to be the starter models that ship with Ovenbird.
@@ -164,6 +166,7 @@ def prepare(
     assert isinstance(fit, FitOptions)
     assert isinstance(file, FileOptions)
     assert isinstance(export, ExportOptions)
+    check_quantizable(export, chosen)
     form = user_files.form_of(Path(source), chosen.learns) if datasets.is_file(source) else None
     user_files.check_options(source, form, parameters)
     model = name or default_name(source, recipe)
@@ -221,6 +224,12 @@ def check_names(recipe: Recipe, given: Iterable[str]) -> None:
             raise ForeignParameter(name, recipe=recipe.name, known=known, owners=owners)
 
 
+def check_quantizable(options: ExportOptions, recipe: Recipe) -> None:
+    """Refuse int8 for what it would spoil; raises `InvalidParameter`."""
+    if options.quantize != "none" and recipe.float32_only:
+        raise InvalidParameter("quantize", options.quantize, expected=f"none: {recipe.float32_only}")
+
+
 def default_name(source: str, recipe: str) -> str:
     """Name a model after its data and its recipe, in letters that a store can hold."""
     data = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem if datasets.is_file(source) else source).strip("-._")
@@ -248,8 +257,12 @@ def _unfit(recipe: Recipe, source: str, received: str) -> UnfitDataset:
 def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     """Open a store to publish in; raises `UnusableStore` for a place that cannot become one."""
     try:
-        store = Store(place)
-    except StoreError as error:
+        store = opening.open_store(place)
+        if isinstance(store, RemoteStore):
+            # A fit may take hours: what will not take its model is better found now.
+            store.check_writable()
+            return store
+    except (ReadOnlyStore, WrongStoreUrl) as error:
         raise UnusableStore(str(error)) from None
     root = store.root.resolve()
     if root.is_relative_to(STARTER_MODELS.resolve()) and not may_publish_starters:

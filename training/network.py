@@ -51,7 +51,8 @@ class Computation(Protocol):
 class Graph:
     """One model to publish: raw inputs in, answers out. `sample` makes its raw inputs from a data set's.
 
-    `metrics` measures it on the test rows where it is good for something of its own beside the main graph.
+    `metrics` measures it, whoever computes it, on the test rows where it is good for something of its own beside the
+    main graph.
     `has_margin` tells of each raw input whether rounding cannot change the answer by more than a hair: only such rows
     prove anything where answers are chosen (bool [n]; by default all have one).
     """
@@ -61,7 +62,7 @@ class Graph:
     outputs: tuple[OutputSpec, ...]
     computation: Computation
     sample: Callable[[Array], Array] = lambda inputs: inputs
-    metrics: Callable[[Dataset], dict[str, float]] | None = None
+    metrics: Callable[[Graph, Dataset], dict[str, float]] | None = None
     has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool)
 
     def predict(self, inputs: Array) -> Answers:
@@ -99,8 +100,9 @@ class Network:
     not fit, `learn` does: it is given the rows to learn from, those held back and the options, and gives
     an empty history where there is nothing to fit. `after_fit` is given
     the same rows when the weights are found: for thresholds and for models on top of this one. `evaluate` measures
-    the test rows where the task's own figures do not fit or suffice; `exhibits` are shown in the report besides.
-    `further_stages` follow what the options say. `write_beside` puts more files into the main graph's version.
+    the main graph, whoever computes it, on the test rows where the task's own figures do not fit or suffice.
+    `exhibits` are shown in the report besides. `further_stages` follow what the options say. `write_beside` puts more
+    files into the main graph's version.
     `history_unit` says what the fit's errors are measured in, where that is not the data's own unit.
     """
 
@@ -114,7 +116,7 @@ class Network:
     further_stages: tuple[Stage, ...] = ()
     learn: Callable[[Rows, Rows, FitOptions], History] | None = None
     after_fit: Callable[[Rows, Rows], None] | None = None
-    evaluate: Callable[[Dataset], Evaluation] | None = None
+    evaluate: Callable[[Graph, Dataset], Evaluation] | None = None
     exhibits: Callable[[Dataset, Evaluation], Sequence[Exhibit]] = lambda *_: ()
     write_beside: Callable[[Path], None] = lambda _: None
     history_unit: str = ""

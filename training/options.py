@@ -49,7 +49,12 @@ class FitOptions(Parameters):
     rate_decay_epochs: int = parameter(
         5, "exponential, step: … in so many epochs; plateau: … after so many without a better one", at_least=1
     )
-    loss: str = parameter("auto", "what is made small; auto: what fits the task", choices=("auto", *_ALL_LOSSES))
+    loss: str = parameter(
+        "auto",
+        "what is made small; auto: what fits the task",
+        choices=("auto", *_ALL_LOSSES),
+        short={"mse": "mean_squared_error", "mae": "mean_absolute_error"},
+    )
     label_smoothing: float = parameter(
         0.0, "classification: share of the certainty that is spread over all classes", at_least=0, below=1
     )

@@ -25,7 +25,8 @@ _LIMITS = "limits"
 class _Limits:
     """What a field means, and which values it takes; limits on a tuple hold for each of its entries.
 
-    `searched` tells whether a search varies it unasked: not what changes no loss, or what is measured as loss.
+    `short` holds other names of choices. `searched` tells whether a search varies it unasked: not what changes no
+    loss, or what is measured as loss.
     """
 
     meaning: str
@@ -34,6 +35,7 @@ class _Limits:
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] | None = None
+    short: Mapping[str, str] = dataclasses.field(default_factory=dict)
     may_be_empty: bool = False
     searched: bool = True
 
@@ -50,7 +52,9 @@ class _Limits:
 
     def __str__(self) -> str:
         if self.choices is not None:
-            return f"one of {', '.join(self.choices)}"
+            return f"one of {', '.join(self.choices)}" + "".join(
+                f"; {name} is {long}" for name, long in self.short.items()
+            )
         bounds = {"from": self.at_least, "above": self.above, "up to": self.at_most, "below": self.below}
         return " ".join(f"{word} {bound}" for word, bound in bounds.items() if bound is not None)
 
@@ -122,7 +126,7 @@ class Described:
         if not isinstance(value, str):
             return _plain(value, self.type)
         try:
-            return _PARSERS[self.type](value.strip())
+            return _PARSERS[self.type](self.limits.short.get(value.strip(), value.strip()))
         except ValueError:
             raise InvalidParameter(self.name, value, expected=self.expected) from None
 

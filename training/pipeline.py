@@ -18,7 +18,6 @@ from training.datasets import Dataset
 from training.errors import UnusableCluster
 from training.evidence.data_report import DataReport, data_report
 from training.evidence.evaluate import evaluate, no_better_than_guessing
-from training.exporting.quantize import check_quantizable
 from training.fitting import tensorboard_log
 from training.fitting.devices import device_names, spread_over
 from training.fitting.fit import Company, Fit, Say, fit, validation
@@ -48,7 +47,6 @@ def run(
     data = look_over(job.dataset, say)
     with guarded(job, fresh=fresh, say=say) as checkpoint:
         network = build(job)
-        check_quantizable(network, job.export)
         if machines is not None:
             join(job, network, machines)
             say(f"machines  {len(machines.place.workers)} fit together")
@@ -155,7 +153,7 @@ def publish(trained: Trained, say: Say) -> list[StoredVersion]:
     group = group_of(job, network)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
         drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
-        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.root}")
+        say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.location}")
         return job.store.publish(*drafts)
 
 

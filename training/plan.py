@@ -70,7 +70,7 @@ def facts(job: Job, network: Network) -> dict[str, str]:
         f"{len(job.dataset.test)} to test",
         "recipe": f"{job.recipe.name}: {network.parameter_count:,} parameters",
         **({"fit": _own_way(job)} if network.learn is not None else fitted),
-        "publish": f"{', '.join(job.name + graph.suffix for graph in network.graphs)} → {job.store.root}",
+        "publish": f"{', '.join(job.name + graph.suffix for graph in network.graphs)} → {job.store.location}",
     }
 
 

@@ -71,7 +71,7 @@ COMPONENTS: dict[str, Schema] = {
     "Error": record(("error",), error=TEXT | {"description": "what came, what was expected and where"}),
     "ServerMetadata": record(("name", "version", "extensions"), name=TEXT, version=TEXT, extensions=NAMES),
     "Live": record(("live",), live=YES_OR_NO),
-    "Ready": record(("ready",), ready=YES_OR_NO),
+    "Ready": record(("ready",), ready=YES_OR_NO, reason=TEXT),
     "ModelReady": record(("name", "ready"), name=TEXT, ready=YES_OR_NO, error=TEXT),
     "Tensor": _TENSOR,
     "ModelMetadata": record(

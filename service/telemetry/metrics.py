@@ -108,7 +108,23 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livemax",
         )
-
+        self.store_sync_timestamp = Gauge(
+            "ovenbird_store_sync_timestamp_seconds",
+            "When a remote store was last looked at with success, in seconds since the epoch.",
+            ("store",),
+            registry=self._registry,
+            multiprocess_mode="max",
+        )
+        self.store_sync_failures = Counter(
+            "ovenbird_store_sync_failures", "Looks at a remote store that failed.", ("store",), registry=self._registry
+        )
+        self.store_sync_seconds = Gauge(
+            "ovenbird_store_sync_seconds",
+            "How long the last look at a remote store took that did not fail.",
+            ("store",),
+            registry=self._registry,
+            multiprocess_mode="livemax",
+        )
         self.expected_compute_seconds = Gauge(
             "ovenbird_expected_compute_seconds",
             "Run time of a batch of so many rows, as it was measured when the version was loaded.",

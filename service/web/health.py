@@ -17,8 +17,10 @@ LIVE = orjson.dumps({"live": True})
 
 def ready_answer(repository: Repository) -> tuple[bytes, int]:
     """Return body and status for "is the server ready"."""
-    ready = repository.ready
-    return orjson.dumps({"ready": ready}), 200 if ready else 503
+    if repository.ready:
+        return orjson.dumps({"ready": True}), 200
+    reason = repository.store_trouble
+    return orjson.dumps({"ready": False, "reason": reason} if reason else {"ready": False}), 503
 
 
 def model_ready_answer(repository: Repository, name: str, version: str | None) -> tuple[bytes, int]:

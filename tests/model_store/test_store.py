@@ -161,11 +161,6 @@ def test_what_else_lies_in_a_store_is_no_model_and_no_version(store: Store) -> N
     assert [str(stored) for stored in store.all_versions()] == ["double@1"]
 
 
-def test_a_url_is_refused_in_one_line() -> None:
-    with pytest.raises(StoreError, match="store 's3://bucket': only local folders can be opened"):
-        Store("s3://bucket")
-
-
 def test_a_file_in_the_place_of_the_store_is_named(tmp_path: Path, drafts: Any) -> None:
     store = Store(tmp_path / "file")
     store.root.write_text("not a folder")

@@ -193,7 +193,7 @@ def test_help_shows_every_option_with_its_variable_and_teaches_by_example() -> N
         pytest.param(["--devices", "0,1", "--workers", "4"], {}, 2, "devices=gpu:0,gpu:1 means 2, one", id="workers"),
         pytest.param(["--frobnicate"], {}, 2, "No such option", id="unknown-option"),
         pytest.param(["--load", "x"], {}, 2, "--control explicit", id="load-without-explicit"),
-        pytest.param(["--store", "s3://bucket"], {}, 2, "only local folders can be served", id="url"),
+        pytest.param(["--store", "nfs://bucket"], {}, 2, "expected a folder, or a URL with one of s3", id="url"),
         pytest.param(["--store", "/no/such", "--control", "none"], {}, 1, "no such folder", id="store"),
         pytest.param(["--host", "203.0.113.1"], {}, 1, "cannot listen on 203.0.113.1:8000", id="address"),
         pytest.param([], {"OVENBIRD_PROT": "1"}, 2, "OVENBIRD_PROT: no such setting", id="variable"),

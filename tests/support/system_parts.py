@@ -27,6 +27,13 @@ def require_cached_data(name: str) -> Path:
     return path
 
 
+def require_file(path: Path, message: str) -> Path:
+    """Find a file that does not lie in the repository; `message` says what is absent."""
+    if not path.exists():
+        _absent(message)
+    return path
+
+
 def require_openvino() -> str:
     """Find `ovenbird` in the environment that `make test` makes for OpenVINO's build of onnxruntime."""
     environment = Path(os.environ.get("OPENVINO_VENV") or Path(__file__).parents[2] / ".venv-openvino")
@@ -47,6 +54,28 @@ def require_client(package: str) -> Path:
     if not python.exists() or subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode:
         _absent(f"the client {package} is absent from {clients_environment()}: `make test` installs it")
     return python
+
+
+def require_ray() -> str:
+    """Find `ovenbird` in the environment that `make test` makes for Ray, beside the one that runs the tests."""
+    command = Path(f"{sys.prefix}-ray") / "bin" / "ovenbird"
+    if not command.exists():
+        _absent(f"no environment with Ray at {command.parents[1]}: `make test` makes one")
+    return str(command)
+
+
+def require_own_network() -> tuple[str, ...]:
+    """Find the command that runs another in a network of its own, with the loopback alone."""
+    mapped = () if os.geteuid() == 0 else ("--map-root-user",)
+    command = ("unshare", "--net", *mapped, "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+    try:
+        tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+        reason = tried.stderr.strip() if tried.returncode else ""
+    except OSError as error:
+        reason = str(error)
+    if reason:
+        _absent(f"a program cannot be given a network of its own: {reason}")
+    return command
 
 
 def require_perf_analyzer() -> tuple[Path, str]:

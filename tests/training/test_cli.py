@@ -76,7 +76,9 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
         ),
         pytest.param(["dnn", "--store", "pets.csv"], "pets.csv is not a folder", id="store-is-a-file"),
         pytest.param(["dnn", "--store", "pets.csv/store"], "pets.csv is not a folder", id="store-below-a-file"),
-        pytest.param(["dnn", "--store", "s3://bucket"], "only local folders", id="store-is-a-url"),
+        pytest.param(
+            ["dnn", "--store", "nfs://bucket"], "expected a folder, or a URL with one of s3", id="store-is-no-url"
+        ),
         pytest.param(["dnn", "--store", str(STARTER_MODELS)], "holds the starter models", id="store-of-the-starters"),
         pytest.param(["dnn", "--store", f"{STARTER_MODELS}/x"], "holds the starter models", id="below-the-starters"),
         pytest.param(["dnn", "--name", "a/b"], "model name 'a/b': expected letters", id="model-name"),

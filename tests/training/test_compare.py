@@ -18,8 +18,8 @@ from model_store.errors import InvalidPredictions
 from model_store.manifest import DatasetFacts, InputSpec, OutputSpec, Parity, digest_files
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from model_store.steering import set_label
-from training.evidence.comparison import mid_p
 from training.evidence.comparison_cli import compare
+from training.evidence.significance import mid_p
 
 TRUTH = np.array([0, 1] * 50, np.int32)
 
@@ -38,6 +38,28 @@ def values(error: float) -> Predictions:
     return Predictions(rows="values", kind="regression", truth=truth, predicted=(truth + noise).astype(np.float32))
 
 
+def boxes(found: float, rows: str = "pictures") -> Predictions:
+    """60 pictures of two objects each: of so many of them the first is found, of all the second one."""
+    random = np.random.default_rng(0)
+    corners = random.integers(0, 20, (120, 2)).astype(np.float32)
+    truth = np.column_stack([corners, corners + 10, np.tile([0, 1], 60)]).astype(np.float32)
+    predicted = np.column_stack([truth, random.random(120)]).astype(np.float32)
+    missed = (np.arange(120) % 2 == 0) & (np.arange(120) >= 120 * found)
+    predicted[missed, :2] += 9
+    counts = np.full(60, 2, np.int32)
+    return Predictions(
+        rows=rows, kind="detection", truth=truth, predicted=predicted, truth_counts=counts, predicted_counts=counts
+    )
+
+
+def clusters(moved: int, truth: bool = True) -> Predictions:
+    labels = np.repeat(np.arange(3), 40).astype(np.int32)
+    predicted = (labels + 1) % 3
+    predicted[: 2 * moved : 2] = 0
+    known = labels if truth else None
+    return Predictions(rows="points", kind="clustering", truth=known, predicted=predicted.astype(np.int32))
+
+
 @pytest.fixture
 def publish(tmp_path: Path) -> Callable[..., None]:
     """Publish a version that only its report and its manifest make different."""
@@ -50,9 +72,13 @@ def publish(tmp_path: Path) -> Callable[..., None]:
         Golden(inputs=one, keras=one, onnx=one).write(folder / "golden.npz")
         if predictions is not None:
             predictions.write(folder / PREDICTIONS_FILE)
-        metric = 0.5 if predictions is None else float(1 - predictions.errors.mean())
+        has_errors = predictions is not None and predictions.kind not in ("detection", "clustering")
+        metric = float(1 - predictions.errors.mean()) if has_errors else 0.5
         batches = [{"rows": 1, "onnxruntime": 20.0, "keras": 900.0}]
         evaluation = {"metrics": {"accuracy": metric}, "latency": {"processors": 2, "batches": batches}}
+        if predictions is not None and predictions.kind == "detection":
+            evaluation["per_class"] = {"cat": {"ap_50": 0.5, "objects": 60}, "dog": {"ap_50": 1.0, "objects": 60}}
+            evaluation["precision_at_recalls"] = {"cat": [1.0] * 50 + [0.0] * 51, "dog": [1.0] * 101}
         (folder / "report/evaluation.json").write_text(json.dumps(evaluation))
         manifest = Manifest.from_facts(
             created=datetime.now(UTC),
@@ -129,9 +155,69 @@ def test_regressions_are_told_apart_by_their_errors_on_the_same_rows(publish, as
     assert test["says"] == "fine@1 is better"
 
 
+def test_detectors_are_told_apart_by_the_pictures_that_both_looked_at(publish, ask, tmp_path: Path) -> None:
+    publish("blind", boxes(0.3))
+    publish("keen", boxes(0.9))
+
+    found = json.loads(ask("blind", "keen", "--json").stdout)
+
+    test = found["test"]
+    assert (test["metric"], test["rows"]) == ("map_50", 60)
+    assert test["difference"] == pytest.approx(test["second"] - test["first"])
+    assert 0 < test["low"] < test["difference"] < test["high"]
+    assert test["p_value"] < 0.01
+    assert test["says"] == "keen@1 is better"
+    assert found["per_class"]["cat"] == {"first": 0.5, "second": 0.5, "difference": 0.0}
+    shown = ask("keen", "blind", "--html", str(tmp_path / "page.html"))
+    assert "mAP@0.5 " in shown.output
+    assert f"{test['second']:.4g} of keen@1, {test['first']:.4g} of blind@1, a difference of -" in shown.output
+    assert "keen@1 is better" in shown.output
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Average precision of each class" in page
+    assert "precision over recall, mean of the classes" in page
+
+
+def test_a_detector_is_no_better_than_itself(publish, ask) -> None:
+    publish("one", boxes(0.5))
+    publish("two", boxes(0.5))
+
+    test = json.loads(ask("one", "two", "--json").stdout)["test"]
+
+    assert (test["difference"], test["low"], test["high"], test["p_value"]) == (0.0, 0.0, 0.0, 1.0)
+    assert "no difference that these rows can show" in ask("one", "two").output
+
+
+def test_clusterings_are_compared_with_one_another_and_with_the_classes(publish, ask, tmp_path: Path) -> None:
+    publish("rough", clusters(20))
+    publish("fine", clusters(1))
+
+    found = json.loads(ask("rough", "fine", "--json").stdout)["test"]
+
+    assert found["agreement"]["low"] < found["agreement"]["value"] < found["agreement"]["high"] < 1
+    assert found["second"] > 0.9 > found["first"]
+    assert 0 < found["low"] < found["difference"] < found["high"]
+    assert found["says"] == "fine@1 is better"
+    shown = ask("rough", "fine", "--html", str(tmp_path / "page.html"))
+    assert "the clusters of rough@1 and fine@1 agree by " in shown.output
+    assert "agreement with the classes " in shown.output
+    assert "both versions&#39; clusters" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_clusters_without_classes_agree_or_not_and_none_is_better(publish, ask) -> None:
+    publish("one", clusters(5, truth=False))
+    publish("two", clusters(5, truth=False))
+
+    found = json.loads(ask("one", "two", "--json").stdout)["test"]
+
+    assert found["agreement"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert found["p_value"] is None
+    assert "without labels nothing tells which is better" in ask("one", "two").output
+
+
 @pytest.mark.parametrize(
     ("one", "other", "complaint"),
     [
+        pytest.param(boxes(1, "some"), boxes(1, "others"), "different held-out rows", id="pictures"),
         pytest.param(classes([], "some"), classes([], "others"), "different held-out rows", id="rows"),
         pytest.param(classes([], "values"), values(1.0), "was made for classification, b@1 for regression", id="tasks"),
     ],
@@ -212,13 +298,49 @@ def test_predictions_come_back_as_they_were_written(tmp_path: Path) -> None:
     written.write(path)
     read = Predictions.read(path)
 
-    assert (read.rows, read.kind, len(read)) == ("same rows", "classification", 100)
+    assert (read.rows, read.kind) == ("same rows", "classification")
     assert np.array_equal(read.errors, written.errors)
+
+
+def test_boxes_come_back_picture_by_picture(tmp_path: Path) -> None:
+    path, counts = tmp_path / "predictions.npz", np.array([0, 2, 1], np.int32)
+    truth, predicted = np.arange(15, dtype=np.float32).reshape(3, 5), np.arange(6, dtype=np.float32)[None]
+    found = np.array([1, 0, 0], np.int32)
+    written = Predictions(rows="x", kind="detection", truth=truth, predicted=predicted, truth_counts=counts,
+                          predicted_counts=found)  # fmt: skip
+
+    written.write(path)
+    read = Predictions.read(path)
+
+    assert [objects.tolist() for objects in read.truth_by_picture()] == [[], truth[:2].tolist(), truth[2:].tolist()]
+    assert [boxes.tolist() for boxes in read.predicted_by_picture()] == [predicted.tolist(), [], []]
 
 
 @pytest.mark.parametrize(
     "content",
     [
+        pytest.param(
+            {
+                "kind": np.array("detection"),
+                "rows": np.array("x"),
+                "truth": np.ones((2, 5)),
+                "predicted": np.ones((1, 6)),
+                "truth_counts": np.array([1, 0]),
+                "predicted_counts": np.array([1, 0]),
+            },
+            id="objects-of-no-picture",
+        ),
+        pytest.param(
+            {
+                "kind": np.array("detection"),
+                "rows": np.array("x"),
+                "truth": np.ones((1, 5)),
+                "predicted": np.ones((1, 6)),
+                "truth_counts": np.array([2, -1]),
+                "predicted_counts": np.array([1, 0]),
+            },
+            id="less-than-no-object",
+        ),
         pytest.param({"kind": np.array("classification"), "rows": np.array("x")}, id="no-columns"),
         pytest.param({"kind": np.array("poetry"), "rows": np.array("x"), "error": np.ones(2)}, id="kind"),
         pytest.param(

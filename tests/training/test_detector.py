@@ -18,9 +18,13 @@ from service_process import running
 
 from model_store import Store, StoredVersion, golden
 from model_store.manifest import Tolerance
+from model_store.predictions import PREDICTIONS_FILE, Predictions
+from service.runtime import replay
 from training import train
 from training.datasets import Dataset, Rows, digit_scenes
 from training.detection.anchors import BACKGROUND, IGNORED, AnchorMap, assign, choose_maps, offsets
+from training.detection.evaluation import detections
+from training.detection.metrics import average_precision
 from training.errors import InvalidParameter, UnfitDataset
 from training.exporting import onnx_check
 
@@ -89,6 +93,38 @@ def test_a_published_detector_says_what_its_outputs_are(finder: StoredVersion) -
     assert "images" not in manifest.parameters
 
 
+@pytest.fixture(scope="module")
+def small_finder(scenes: Dataset, tmp_path_factory: pytest.TempPathFactory) -> StoredVersion:
+    return trained(scenes, tmp_path_factory.mktemp("int8"), quantize="int8", max_drop=0.1)
+
+
+def test_a_detector_in_int8_is_measured_through_its_file_and_replays(
+    small_finder: StoredVersion, scenes: Dataset
+) -> None:
+    facts = small_finder.manifest.extra["quantization"]
+    pictures = list(scenes.test.targets)
+
+    found = detections(run(small_finder, scenes.test.inputs))
+
+    assert (facts["metric"], facts["int8"]["map_50"]) == ("map_50", small_finder.manifest.metrics["map_50"])
+    assert average_precision(pictures, found, 2).mean_at_half == pytest.approx(facts["int8"]["map_50"])
+    assert facts["int8"]["bytes"] < facts["float32"]["bytes"]
+    assert facts["drop"] <= facts["max_drop"]
+    # What chooses among the boxes, and what they are made of, is computed in float32.
+    assert facts["operators"] == {"Conv": 10}
+    assert replay.check(small_finder) == []
+
+
+def test_a_detector_publishes_its_boxes_beside_what_is_there(small_finder: StoredVersion, scenes: Dataset) -> None:
+    published = Predictions.read(small_finder.path / PREDICTIONS_FILE)
+
+    assert [objects.tolist() for objects in published.truth_by_picture()] == [
+        objects.tolist() for objects in scenes.test.targets
+    ]
+    measured = average_precision(published.truth_by_picture(), published.predicted_by_picture(), 2)
+    assert measured.mean_at_half == pytest.approx(small_finder.manifest.metrics["map_50"])
+
+
 def test_golden_rows_replay_and_show_something(finder: StoredVersion) -> None:
     rows = finder.golden()
 
@@ -125,6 +161,8 @@ def test_the_report_shows_scenes_curves_and_figures_per_class(finder: StoredVers
     reports = {name for name in finder.manifest.files if name.endswith(".png")}
     assert reports >= {f"report/{name}.png" for name in ("learning_curves", "scenes", "precision_recall")}
     assert facts["per_class"]["square"]["ap_50"] <= 1
+    bounds = facts["intervals"]["map_50"]
+    assert bounds["low"] < finder.manifest.metrics["map_50"] < bounds["high"]
     assert len(facts["precision_at_recalls"]["bars"]) == 101
     mean = np.mean([figures["ap_50"] for figures in facts["per_class"].values()])
     assert mean == pytest.approx(finder.manifest.metrics["map_50"], abs=1e-5)

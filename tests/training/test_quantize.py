@@ -16,10 +16,11 @@ from service.app import create_app
 from service.runtime import replay
 from service.settings import Settings
 from training import pipeline
-from training.errors import InvalidParameter, QuantizationRefused
+from training.errors import QuantizationRefused
 from training.exporting import onnx_check
+from training.exporting.int8_file import last_products
 from training.exporting.onnx_session import Session
-from training.exporting.quantize import check_drop, check_quantizable
+from training.exporting.quantize import check_drop, noise
 from training.job import prepare
 from training.options import ExportOptions
 
@@ -121,14 +122,72 @@ def test_nothing_is_published_where_int8_is_worse_than_allowed(empty_store: Stor
     assert empty_store.models() == []
 
 
-def test_a_recipe_that_measures_itself_is_refused_before_it_is_fitted(small: StoredVersion) -> None:
-    from training.network import Network
+def test_clusters_are_refused_before_they_are_fitted_with_the_reason(command) -> None:
+    refused = command("cluster", "--quantize", "int8")
 
-    network = Network(task="detection", graphs=(), evaluate=lambda _: None)  # type: ignore[arg-type, return-value]
+    assert refused.exit_code != 0
+    assert "data set" not in refused.output
+    reason = "rows that lie about as near to two centres would change their cluster by rounding"
+    assert f"parameter quantize=int8: expected none: {reason}" in refused.output
 
-    check_quantizable(network, ExportOptions())
-    with pytest.raises(InvalidParameter, match="quantize=int8: expected none"):
-        check_quantizable(network, ExportOptions(quantize="int8"))
+
+@pytest.fixture(scope="module")
+def unfolded(train_into) -> list[StoredVersion]:
+    return train_into("autoencoder", name="unfolded", max_drop=0.05, quantize="int8", epochs=3)
+
+
+def test_an_autoencoder_is_measured_by_its_own_evaluation_through_its_file(unfolded: list[StoredVersion]) -> None:
+    facts = unfolded[0].manifest.extra["quantization"]
+    rows = prepare("autoencoder", "digits", store=unfolded[0].path, name=None, parameters={}).dataset.test
+
+    answers = Session(unfolded[0].onnx_path).run_one(rows.inputs)
+
+    assert facts["metric"] == "mean_squared_error"
+    error = np.mean((answers - rows.inputs.astype(np.float32) / 255) ** 2)
+    assert error == pytest.approx(unfolded[0].manifest.metrics["mean_squared_error"], rel=1e-4)
+    before, after = facts["float32"]["mean_squared_error"], facts["int8"]["mean_squared_error"]
+    assert facts["drop"] == pytest.approx(after / before - 1)
+
+
+def test_the_parts_that_stay_near_are_in_int8_too_and_measured_by_their_files(unfolded: list[StoredVersion]) -> None:
+    parts = {stored.model.removeprefix("unfolded"): stored for stored in unfolded}
+
+    quantized = {suffix: stored.manifest.is_quantized for suffix, stored in parts.items()}
+    assert quantized["-encoder"]
+    assert quantized["-decoder"]
+    assert quantized["-classifier"]
+    rows = prepare("autoencoder", "digits", store=unfolded[0].path, name=None, parameters={}).dataset.test
+    answers = Session(parts["-classifier"].onnx_path).run_one(rows.inputs)
+    accuracy = np.mean(answers.argmax(axis=1) == rows.targets)
+    assert accuracy == pytest.approx(parts["-classifier"].manifest.metrics["accuracy"])
+    for stored in unfolded:
+        assert replay.check(stored) == []
+    whole = Session(unfolded[0].onnx_path).run_one(rows.inputs)
+    code = Session(parts["-encoder"].onnx_path).run_one(rows.inputs)
+    again = Session(parts["-decoder"].onnx_path).run_one(code)
+    assert noise({"picture": whole}, {"picture": again}) < 0.02
+
+
+def test_noise_is_a_share_of_what_the_answers_vary_and_no_choice_may_differ() -> None:
+    scores, alarms = np.array([0.0, 2.0], np.float32), np.array([True, False])
+
+    assert noise({"s": scores}, {"s": scores + np.float32(0.1)}) == pytest.approx(0.1)
+    assert noise({"s": scores, "a": alarms}, {"s": scores, "a": alarms}) == 0
+    assert noise({"s": scores, "a": alarms}, {"s": scores, "a": ~alarms}) == np.inf
+
+
+def product(name: str, given: str, made: str) -> onnx.NodeProto:
+    return onnx.helper.make_node("MatMul", [given, "weights"], [made], name=name)
+
+
+def test_the_last_products_are_those_behind_which_no_other_comes() -> None:
+    relu = onnx.helper.make_node("Relu", ["b"], ["c"])
+    nodes = [product("first", "x", "a"), product("second", "a", "b"), relu, product("aside", "a", "d")]
+    outputs = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1]) for name in ("c", "d")]
+
+    found = last_products(onnx.helper.make_model(onnx.helper.make_graph(nodes, "three", [], outputs)))
+
+    assert found == ["aside", "second"]
 
 
 def test_the_command_line_takes_the_two_choices(command) -> None:

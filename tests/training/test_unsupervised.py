@@ -15,7 +15,7 @@ from service_process import RunningService, running
 from model_store import Store, StoredVersion
 from service.runtime import replay
 from training import train
-from training.datasets import digits, iris
+from training.datasets import digits, iris, wine
 from training.errors import InvalidParameter, UnusableData
 from training.exporting import onnx_check
 from training.exporting.onnx_session import Session
@@ -332,6 +332,15 @@ def test_an_embedding_says_how_much_it_leaves_out(components: StoredVersion, pic
     assert 0.85 < metrics["explained_variance"] < 0.95
     assert metrics["mean_squared_error"] == pytest.approx(answers["reconstruction_error"].mean(), rel=1e-4)
     assert report_of(components) == {"learning_curves", "explained_variance", "code_space"}
+
+
+def test_an_embedding_with_all_components_leaves_nothing_out(store: Path) -> None:
+    (stored,) = train("embed", "wine", store=store, name="all-components")
+
+    errors = run(stored, wine.load().test.inputs)["reconstruction_error"]
+
+    assert not errors.any()
+    assert stored.manifest.metrics["explained_variance"] == 1
 
 
 def test_an_encoder_embeds_a_table(codes: StoredVersion) -> None:

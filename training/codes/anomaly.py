@@ -15,7 +15,7 @@ import numpy as np
 from model_store.manifest import OutputSpec
 from training.datasets import Dataset, Rows
 from training.exporting.keras_graph import keras_graph
-from training.network import Floats, raw_input
+from training.network import Floats, Graph, raw_input
 
 if TYPE_CHECKING:
     import keras
@@ -82,9 +82,9 @@ class Anomalies:
         found = tail(self.graph.predict(held.inputs)["score"].astype(np.float32), self._false_alarm_rate)
         self._test.set_weights([found.knots, found.shares, np.array(found.threshold, np.float32)])
 
-    def metrics(self, dataset: Dataset) -> dict[str, float]:
+    def metrics(self, graph: Graph, dataset: Dataset) -> dict[str, float]:
         """Count the alarms among test rows, which are all of the usual kind, and average their scores."""
-        answers = self.graph.predict(dataset.test.inputs)
+        answers = graph.predict(dataset.test.inputs)
         return {
             "false_alarm_rate": float(np.mean(answers["is_anomaly"].astype(np.float64))),
             "mean_score": float(np.mean(answers["score"].astype(np.float64))),

@@ -49,11 +49,11 @@ class Probe:
         self._softmax.set_weights(dense_weights(on_codes))
         self._on_pixels = logistic_regression(_flat(rows.inputs), rows.targets)
 
-    def metrics(self, dataset: Dataset) -> dict[str, float]:
+    def metrics(self, graph: Graph, dataset: Dataset) -> dict[str, float]:
         """Measure the graph on the test rows, and the accuracy on raw pixels beside it."""
         assert dataset.labels is not None
         test, targets = dataset.test, dataset.test.targets.astype(np.int64)
-        answers = self.graph.predict_first(test.inputs).astype(np.float32)
+        answers = graph.predict_first(test.inputs).astype(np.float32)
         metrics, _ = evaluate.classification(answers, targets, dataset.labels)
         return {**metrics, "accuracy_on_pixels": float(self._on_pixels.score(_flat(test.inputs), targets))}
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from training.datasets import Dataset
 from training.detection.geometry import intersection_over_union
 from training.detection.metrics import AveragePrecision, average_precision, precision_and_recall
+from training.detection.resampling import draws, mean_average_precision, ranked
 from training.evidence.exhibit import Evaluation
 from training.network import Answers, Graph
 
@@ -86,9 +87,18 @@ def _averaged(dataset: Dataset, found: Sequence[Floats]) -> tuple[AveragePrecisi
     curves = averaged.precision[0].T.round(4)
     by_label = zip(dataset.labels, curves, objects, strict=True)
     return averaged, {
+        "intervals": {"map_50": average_precision_interval(truths, found)},
         "per_class": per_class,
         "precision_at_recalls": {label: curve.tolist() for label, curve, count in by_label if count},
     }
+
+
+def average_precision_interval(truths: Sequence[Floats], found: Sequence[Floats]) -> dict[str, Any]:
+    """Bound mAP@0.5 with 95 % confidence, by drawing the pictures again and again."""
+    classes = ranked(truths, found)
+    drawn = np.concatenate([mean_average_precision(classes, times) for times in draws(classes)])
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return {"low": float(low), "high": float(high), "method": "bootstrap over the pictures, 95 %"}
 
 
 def _rounded(value: float) -> float | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from training.datasets import Dataset
-from training.detection.evaluation import detections
+from training.detection.evaluation import SURE, detections
 from training.detection.metrics import RECALLS
 from training.evidence.exhibit import Evaluation, Exhibit
 from training.evidence.figures import DOTS_PER_INCH, TRAINING, VALIDATION, shown
@@ -21,7 +20,7 @@ from training.evidence.figures import DOTS_PER_INCH, TRAINING, VALIDATION, shown
 Floats = npt.NDArray[np.floating]
 Pixels = npt.NDArray[np.uint8]
 
-SCENES, SCENES_ACROSS = 12, 6
+SCENES, SCENES_ACROSS = 12, 4
 # More curves than these hide each other.
 MOST_CURVES = 10
 LONGEST_LABEL = 12
@@ -30,13 +29,14 @@ LONGEST_LABEL = 12
 def exhibits(dataset: Dataset, evaluation: Evaluation) -> list[Exhibit]:
     """Make the exhibits of held-out pictures."""
     assert dataset.labels is not None
-    found = detections({name: array[:SCENES] for name, array in evaluation.answers.items()})
+    doubtful = detections({name: array[:SCENES] for name, array in evaluation.answers.items()})
+    found = [boxes[boxes[:, 5] >= SURE] for boxes in doubtful]
     pictures, truths = dataset.test.inputs[:SCENES].astype(np.uint8), list(dataset.test.targets[:SCENES])
     return [
         Exhibit(
             name="scenes",
             title="Held-out pictures",
-            text="The first held-out pictures: what is there in orange, what was found in blue, with its score.",
+            text=f"What is there in orange, what was found with a score of {SURE} or more in blue.",
             figure=scenes(pictures, truths, found, dataset.labels),
         ),
         Exhibit(
@@ -45,18 +45,13 @@ def exhibits(dataset: Dataset, evaluation: Evaluation) -> list[Exhibit]:
             text="Where an overlap of a half counts as found; a curve ends where no more objects are found.",
             figure=precision_over_recall(evaluation.details["precision_at_recalls"]),
         ),
-        Exhibit(
-            name="classes",
-            title="Average precision per class",
-            table=_table(evaluation.details["per_class"]),
-        ),
     ]
 
 
 def scenes(pictures: Pixels, truths: Sequence[Floats], found: Sequence[Floats], labels: Sequence[str]) -> Figure:
     """Draw pictures [n, height, width, 1 or 3] with the boxes that are there and those that were found."""
     lines = math.ceil(len(pictures) / SCENES_ACROSS)
-    figure = Figure(figsize=(10.5, 1.9 * lines), dpi=DOTS_PER_INCH, layout="constrained")
+    figure = Figure(figsize=(10.5, 2.75 * lines), dpi=DOTS_PER_INCH, layout="constrained")
     places = figure.subplots(lines, SCENES_ACROSS, squeeze=False).ravel()
     for axes in places:
         axes.set_axis_off()
@@ -92,15 +87,3 @@ def precision_over_recall(curves: dict[str, list[float]]) -> Figure:
     axes.grid(visible=True, color="#e5e5e5", linewidth=0.7)
     axes.legend(frameon=False, fontsize=8)
     return figure
-
-
-def _table(per_class: dict[str, Any]) -> tuple[tuple[str, ...], ...]:
-    def cell(value: float | None) -> str:
-        return "–" if value is None else f"{value:.3f}"
-
-    header = ("class", "objects", "AP@0.5", "AP@0.5:0.95")
-    rows = (
-        (label, str(facts["objects"]), cell(facts["ap_50"]), cell(facts["ap_50_95"]))
-        for label, facts in per_class.items()
-    )
-    return (header, *rows)

@@ -60,7 +60,7 @@ def average_precision(truths: Sequence[Floats], found: Sequence[Floats], classes
     precision = np.full((len(OVERLAPS), len(RECALLS), classes), np.nan)
     for index in range(classes):
         own_truths = [objects[objects[:, 4] == index] for objects in truths]
-        own_found = [_best(boxes[boxes[:, 4] == index]) for boxes in found]
+        own_found = [best(boxes[boxes[:, 4] == index]) for boxes in found]
         objects = sum(map(len, own_truths))
         if objects:
             precision[:, :, index] = _precision_at_recalls(own_truths, own_found, objects)
@@ -74,7 +74,7 @@ def precision_and_recall(
     right = 0
     for objects, boxes in zip(truths, found, strict=True):
         for index in np.unique(boxes[:, 4]):
-            own = _best(boxes[boxes[:, 4] == index], most=len(boxes))
+            own = best(boxes[boxes[:, 4] == index], most=len(boxes))
             right += int(matched(objects[objects[:, 4] == index], own, overlap).sum())
     detections, objects_in_all = sum(map(len, found)), sum(map(len, truths))
     return right / max(detections, 1), right / max(objects_in_all, 1)
@@ -95,7 +95,8 @@ def matched(objects: Floats, boxes: Floats, overlap: float) -> Bools:
     return right
 
 
-def _best(boxes: Floats, most: int = MOST_DETECTIONS) -> Floats:
+def best(boxes: Floats, most: int = MOST_DETECTIONS) -> Floats:
+    """Choose the boxes [n, 6] with the highest scores, best first."""
     return boxes[np.argsort(-boxes[:, 5], kind="stable")[:most]]
 
 

@@ -6,19 +6,16 @@ Reads the store alone: no Keras, no ONNX, and of Python's packages only numpy.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from model_store import StoredVersion
 from model_store.errors import StoreError
 from model_store.manifest import MODEL_FILE
-from model_store.predictions import PREDICTIONS_FILE, Predictions, bootstrap_means
+from model_store.predictions import PREDICTIONS_FILE, Predictions
+from training.evidence.significance import significance
 
-SIGNIFICANT = 0.05
 NO_ROWS = "no predictions.npz, so nothing is tested: only the published metrics are set side by side"
 
 
@@ -71,17 +68,20 @@ def compare(first: Side, second: Side) -> dict[str, Any]:
         NotComparable: their held-out rows or what they do with them are not the same.
     """
     _check_same_rows(first, second)
-    versions = [str(first.stored), str(second.stored)]
+    versions = str(first.stored), str(second.stored)
+    one, other = first.predictions, second.predictions
     lacking = [str(side.stored) for side in (first, second) if side.predictions is None]
     return {
-        "versions": versions,
+        "versions": list(versions),
         "recipes": [first.stored.manifest.recipe, second.stored.manifest.recipe],
         "dataset": first.stored.manifest.dataset.name,
         "metrics": _side_by_side(first.stored.manifest.metrics, second.stored.manifest.metrics),
         "bytes": _pair(first.size, second.size),
         "latency_us": _side_by_side(_latency(first), _latency(second)),
         "parameters": _differing(first.stored.manifest.parameters, second.stored.manifest.parameters),
-        "test": None if lacking else significance(first, second),
+        "kind": one.kind if one else None,
+        "per_class": _per_class(first, second),
+        "test": significance(one, other, versions) if one and other else None,
         "note": f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} {NO_ROWS}" if lacking else "",
     }
 
@@ -103,60 +103,13 @@ def _check_same_rows(first: Side, second: Side) -> None:
         )
 
 
-def significance(first: Side, second: Side) -> dict[str, Any]:
-    """Test on the same rows whether the two differ: McNemar for classes, a paired bootstrap for errors."""
-    one, other = first.predictions, second.predictions
-    assert one is not None
-    assert other is not None
-    if one.kind == "classification":
-        return _mcnemar(one.errors == 0, other.errors == 0, str(first.stored), str(second.stored))
-    return _paired_bootstrap(other.errors - one.errors, str(first.stored), str(second.stored))
-
-
-def _mcnemar(first_right: Any, second_right: Any, first: str, second: str) -> dict[str, Any]:
-    """Test rows that only one has right (McNemar, 1947; mid-p: Fagerland, Lydersen and Laake, 2013)."""
-    only_first, only_second = int(np.sum(first_right & ~second_right)), int(np.sum(~first_right & second_right))
-    p_value = mid_p(only_first, only_second)
-    better = first if only_first > only_second else second
-    says = f"{better} is better" if p_value < SIGNIFICANT else "no difference that these rows can show"
-    return {
-        "name": "McNemar, mid-p",
-        "rows": len(first_right),
-        "both_right": int(np.sum(first_right & second_right)),
-        "only_first_right": only_first,
-        "only_second_right": only_second,
-        "both_wrong": int(np.sum(~first_right & ~second_right)),
-        "p_value": p_value,
-        "significant": p_value < SIGNIFICANT,
-        "says": says,
-    }
-
-
-def mid_p(only_first: int, only_second: int) -> float:
-    """Give the two-sided mid-p value that rows fall so unevenly, where either side is as probable."""
-    rows, fewer = only_first + only_second, min(only_first, only_second)
-
-    def probability(count: int) -> float:
-        log = math.lgamma(rows + 1) - math.lgamma(count + 1) - math.lgamma(rows - count + 1) - rows * math.log(2)
-        return math.exp(log)
-
-    return min(1.0, 2 * sum(probability(count) for count in range(fewer)) + probability(fewer))
-
-
-def _paired_bootstrap(differences: Any, first: str, second: str) -> dict[str, Any]:
-    """Bound the mean difference of the rows' errors with 95 % confidence (Efron, 1979); without 0 in it, it is real."""
-    low, high = (float(bound) for bound in np.quantile(bootstrap_means(differences), (0.025, 0.975)))
-    significant = low > 0 or high < 0
-    says = f"{second if high < 0 else first} is better" if significant else "no difference that these rows can show"
-    return {
-        "name": "paired bootstrap of the rows' errors, 95 %",
-        "rows": len(differences),
-        "mean_difference": float(np.mean(differences)),
-        "low": low,
-        "high": high,
-        "significant": significant,
-        "says": says,
-    }
+def _per_class(first: Side, second: Side) -> dict[str, dict[str, Any]]:
+    """Set the average precision at an overlap of a half side by side, where both are detectors."""
+    sides = [
+        {label: facts["ap_50"] for label, facts in side.evaluation.get("per_class", {}).items() if "ap_50" in facts}
+        for side in (first, second)
+    ]
+    return _side_by_side(*sides) if all(sides) else {}
 
 
 def _latency(side: Side) -> dict[str, float]:

@@ -25,7 +25,7 @@ FEWEST_FOUND = 0.01
 def evaluate(network: Network, dataset: Dataset) -> Evaluation:
     """Measure the network on the test split."""
     if network.evaluate is not None:
-        return network.evaluate(dataset)
+        return network.evaluate(network.main, dataset)
     answers = network.main.predict(dataset.test.inputs)
     first = answers[network.main.outputs[0].name].astype(np.float32)
     if network.task == "classification":

@@ -9,17 +9,27 @@ import numpy as np
 from model_store.predictions import Predictions
 from training.datasets import Dataset
 from training.datasets.dataset import digest
+from training.detection.evaluation import detections
 from training.evidence.evaluate import squared_errors
 from training.evidence.exhibit import Evaluation
 from training.network import ROWS_AT_ONCE, Floats, Network
 
 
 def predictions(network: Network, dataset: Dataset, evaluation: Evaluation) -> Predictions | None:
-    """Gather the rows' answers; None for a task whose answers are not one class, one value or one picture."""
-    if network.task not in ("classification", "regression", "reconstruction"):
+    """Gather the rows' answers; None for an embedding, whose rows cannot be compared with those of another."""
+    if network.task == "embedding":
         return None
-    answers, targets = main_answers(network, evaluation), dataset.test.targets
-    rows = rows_digest(dataset)
+    if network.task == "detection":
+        return _detections(dataset, evaluation)
+    rows, targets = rows_digest(dataset), dataset.test.targets
+    if network.task == "clustering":
+        return Predictions(
+            rows=rows,
+            kind="clustering",
+            truth=None if dataset.labels is None else targets.astype(np.int32),
+            predicted=evaluation.answers["label"].astype(np.int32),
+        )
+    answers = main_answers(network, evaluation)
     if network.task == "classification":
         truth = targets.astype(np.int32)
         return Predictions(
@@ -35,12 +45,28 @@ def predictions(network: Network, dataset: Dataset, evaluation: Evaluation) -> P
     return Predictions(rows=rows, kind="reconstruction", error=errors.astype(np.float32))
 
 
+def _detections(dataset: Dataset, evaluation: Evaluation) -> Predictions:
+    """Put the boxes of all pictures one after the other: float32, as the graph gives them."""
+    truths, found = list(dataset.test.targets), detections(evaluation.answers)
+    return Predictions(
+        rows=rows_digest(dataset),
+        kind="detection",
+        truth=np.concatenate(truths).astype(np.float32),
+        predicted=np.concatenate(found).astype(np.float32),
+        truth_counts=np.array([len(objects) for objects in truths], np.int32),
+        predicted_counts=np.array([len(boxes) for boxes in found], np.int32),
+    )
+
+
 def rows_digest(dataset: Dataset) -> str:
     """Hash the held-out rows with their targets, a part at a time: they need not fit into the memory together."""
     total, inputs = hashlib.sha256(), dataset.test.inputs
     for start in range(0, len(dataset.test), ROWS_AT_ONCE):
         total.update(digest(inputs[start : start + ROWS_AT_ONCE]).encode())
-    total.update(digest(dataset.test.targets).encode())
+    targets = dataset.test.targets
+    # There is a list of boxes for each picture.
+    parts = [np.array([len(boxes) for boxes in targets]), *targets] if dataset.kind == "boxes" else [targets]
+    total.update(digest(*parts).encode())
     return total.hexdigest()
 
 

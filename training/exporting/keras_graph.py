@@ -74,7 +74,7 @@ def keras_graph(
     before: tuple[OnnxPiece, ...] = (),
     encode: Callable[[Array], Array] = lambda inputs: inputs,
     sample: Callable[[Array], Array] = lambda inputs: inputs,
-    metrics: Callable[[Dataset], dict[str, float]] | None = None,
+    metrics: Callable[[Graph, Dataset], dict[str, float]] | None = None,
     has_margin: Callable[[Array], Array] = lambda inputs: np.ones(len(inputs), dtype=bool),
 ) -> Graph:
     """Make the graph of a Keras model; see `KerasComputation` and `Graph` for the arguments."""

@@ -100,20 +100,21 @@ def build(parameters: AutoencoderParameters, dataset: Dataset) -> Network:
         graphs=(main, codes, pictures, *(part.graph for part in (anomalies, probe) if part is not None)),
         targets=_pixels,
         after_fit=after_fit,
-        evaluate=partial(_evaluate, main, probe),
+        evaluate=partial(_evaluate, probe),
         exhibits=exhibits.show,
     )
 
 
-def _evaluate(main: Graph, probe: Probe | None, dataset: Dataset) -> Evaluation:
+def _evaluate(probe: Probe | None, main: Graph, dataset: Dataset) -> Evaluation:
     """Measure the reconstructions, and what the codes tell about the classes beside the raw pixels."""
     answers = main.predict(dataset.test.inputs)
     reconstructed = answers["reconstruction"].astype(np.float32)
-    metrics = evaluate.reconstruction(reconstructed, _pixels(dataset.test))
+    pixels = _pixels(dataset.test)
+    metrics = evaluate.reconstruction(reconstructed, pixels)
     if probe is not None:
-        found = probe.metrics(dataset)
+        found = probe.metrics(probe.graph, dataset)
         metrics |= {"accuracy_on_codes": found["accuracy"], "accuracy_on_pixels": found["accuracy_on_pixels"]}
-    return Evaluation(answers, metrics)
+    return Evaluation(answers, metrics, evaluate.reconstruction_details(reconstructed, pixels))
 
 
 def _encoder(parameters: AutoencoderParameters, shape: tuple[int, ...]) -> Any:

@@ -73,7 +73,7 @@ def build(parameters: ClusterParameters, dataset: Dataset) -> Network:
     count = parameters.clusters or max(tried, key=lambda trial: trial.silhouette).count
     measure = Distances(count)
     graph = keras_graph(_nearest(space, measure), raw_input(dataset), _outputs(count, space.size))
-    clusters = Clusters(graph, space, measure, steps={})
+    clusters = Clusters(space, measure, steps={})
     parts: dict[str, Any] = {
         "task": "clustering",
         "graphs": (graph,),
@@ -126,9 +126,8 @@ def _outputs(count: int, size: int) -> tuple[OutputSpec, ...]:
 
 @dataclass(frozen=True)
 class Clusters:
-    """The graph, and what is found in it beside Keras's fit; `steps` is what k-means did, once it is done."""
+    """What is found beside Keras's fit; `steps` is what k-means did, once it is done."""
 
-    graph: Graph
     space: Space
     measure: Distances
     steps: History
@@ -145,9 +144,9 @@ class Clusters:
         """Find the centres among the codes of an encoder that Keras has fitted."""
         self.learn(kept, held, FitOptions(epochs=MOST_STEPS))
 
-    def evaluate(self, dataset: Dataset) -> Evaluation:
+    def evaluate(self, graph: Graph, dataset: Dataset) -> Evaluation:
         """Measure how dense and how far apart the clusters of the test rows are, and how they agree with classes."""
-        answers = self.graph.predict(dataset.test.inputs)
+        answers = graph.predict(dataset.test.inputs)
         labels, points = answers["label"].astype(np.int64), answers["embedding"].astype(np.float32)
         nearest = answers["distances"].astype(np.float64).min(axis=1)
         metrics = {
@@ -179,4 +178,5 @@ RECIPE = Recipe(
     build=build,
     unsupervised="clustering",
     heeds=heeds,
+    float32_only="rows that lie about as near to two centres would change their cluster by rounding",
 )

@@ -95,7 +95,7 @@ def _many(parameters: DetectorParameters, dataset: Dataset) -> Network:
         graphs=(graph,),
         targets=lambda rows: np.stack([assign(objects, laid) for objects in rows.targets]),
         loss=losses.detection_loss,
-        evaluate=lambda dataset: evaluate_many(graph, dataset),
+        evaluate=evaluate_many,
         exhibits=_exhibits,
     )
 
@@ -140,7 +140,7 @@ def _one(parameters: DetectorParameters, dataset: Dataset) -> Network:
         # Boxes in fractions of the picture, classes as they are.
         targets=lambda rows: np.concatenate(list(rows.targets)) / np.append(size, np.float32(1)),
         loss=losses.localisation_loss,
-        evaluate=lambda dataset: evaluate_one(graph, dataset),
+        evaluate=evaluate_one,
         exhibits=_exhibits,
     )
 

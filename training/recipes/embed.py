@@ -23,6 +23,9 @@ from training.options import FIT_OPTIONS, FitOptions
 from training.parameters import Parameters, parameter
 from training.recipes.recipe import Recipe
 
+# An error below this share of a row's mean square is float32's rounding, of which no two programs have the same:
+# as many components as a table has columns leave nothing out.
+ROUNDING = 1e-9
 HEEDED_BY_PCA = ("validation_split", "seed")
 
 
@@ -50,7 +53,7 @@ def build(parameters: EmbedParameters, dataset: Dataset) -> Network:
     parts: dict[str, Any] = {
         "task": "embedding",
         "graphs": (graph,),
-        "evaluate": partial(_evaluate, graph, space),
+        "evaluate": partial(_evaluate, space),
         "exhibits": lambda dataset, _: _exhibits(graph, space, dataset),
         "history_unit": "mean squared error of scaled numbers",
     }
@@ -64,7 +67,8 @@ def _with_error(space: Encoder | PrincipalComponents) -> Any:
     from keras import ops
 
     error = ops.mean(ops.square(space.numbers - space.reconstruction), axis=1)
-    return keras.Model(space.inputs, [space.outputs, error])
+    rounding = ROUNDING * ops.mean(ops.square(space.numbers), axis=1)
+    return keras.Model(space.inputs, [space.outputs, ops.where(error > rounding, error, 0.0)])
 
 
 def _outputs(size: int) -> tuple[OutputSpec, ...]:
@@ -86,7 +90,7 @@ def _mean_error(graph: Graph, rows: Rows) -> float:
     return float(np.mean(graph.predict(rows.inputs)["reconstruction_error"].astype(np.float64)))
 
 
-def _evaluate(graph: Graph, space: Encoder | PrincipalComponents, dataset: Dataset) -> Evaluation:
+def _evaluate(space: Encoder | PrincipalComponents, graph: Graph, dataset: Dataset) -> Evaluation:
     """Measure which share of the test rows' variance the embedding keeps, and what it leaves out."""
     answers = graph.predict(dataset.test.inputs)
     squared = float(np.mean(answers["reconstruction_error"].astype(np.float64)))

@@ -23,7 +23,7 @@ class Recipe:
     `learns` maps the kinds of data it takes to the tasks it can do with them, `suffixes` are those of all models that
     it may publish, `unsupervised` is the task of one that does not learn the targets, whatever they are. `heeds` names
     the options of the fit that mean something with such parameters: none where nothing is fitted. A recipe that does
-    not use Keras runs where TensorFlow is not installed.
+    not use Keras runs where TensorFlow is not installed. `float32_only` says why int8 would spoil what it makes.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Recipe:
     unsupervised: Task | None = None
     heeds: Callable[[Any], Collection[str]] = lambda _: FIT_OPTIONS
     uses_keras: bool = True
+    float32_only: str = ""
 
     @property
     def computed_by(self) -> str:

@@ -76,7 +76,7 @@ def tune(
         job = prepare(recipe, data, store=store_location, name=name, parameters=fixed)
         space = _space(recipe, job, cli_parts.pairs("--search", searched), fixed=fixed)
         published = _tune_and_publish(job, space, trials, journal or default_journal(job))
-    click.echo("\n" + cli_parts.outcome(published, Path(store_location)))
+    click.echo("\n" + cli_parts.outcome(published, store_location))
 
 
 def default_journal(job: Job) -> Path:

@@ -1,0 +1,229 @@
+"""The files of a remote store, through fsspec: list, read, download, write, remove. Knows nothing of models.
+
+Whatever a file system's library raises becomes `StoreAway` here, in one line and without secrets.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from model_store.errors import StoreAway
+from model_store.remote.address import Address, without_secrets
+
+# Whose `find` is one listing of everything below a prefix. That of others goes through folders, and passes over those
+# that it cannot read: a part would look like the whole.
+_LISTED_AT_ONCE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hf")
+# Where a container that is not there is listed as if it were empty.
+_NO_CONTAINER_IS_EMPTY = ("az", "abfs", "abfss")
+_DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation")
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+
+CONNECT_SECONDS = 5
+READ_SECONDS = 30
+HASHED_AT_ONCE = 2**20
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of a listing.
+
+    `stamp` changes with the content; None where the store tells nothing. `modified` is in seconds since the epoch.
+    """
+
+    size: int | None
+    stamp: str | None
+    modified: float | None
+
+
+class RemoteFiles:
+    """A store's files by their paths below its root, with forward slashes. Every call raises `StoreAway`."""
+
+    def __init__(self, address: Address) -> None:
+        address.check_installed()
+        self.address = address
+
+    @cached_property
+    def _system(self) -> Any:
+        import fsspec
+
+        common = {"skip_instance_cache": True, "use_listings_cache": False}
+        return fsspec.filesystem(self.address.scheme, **common, **_options(self.address))
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self._system._strip_protocol(self.address.url)).rstrip("/")
+
+    @property
+    def _container(self) -> str:
+        return self._root.partition("/")[0]
+
+    def entries(self) -> dict[str, Entry]:
+        """List every file: all of them, or an error."""
+        with self._told():
+            self._system.invalidate_cache()  # some keep listings whatever they are asked
+            found = self._find()
+        return {self._relative(name): _entry(info) for name, info in found if info.get("type") != "directory"}
+
+    def read(self, paths: Iterable[str]) -> dict[str, bytes]:
+        """Read small files, many at once; those that are not there are left out."""
+        full = {self._full(path): path for path in paths}
+        if not full:
+            return {}
+        with self._told():
+            found = self._system.cat([*full], on_error="return")
+        for answer in found.values():
+            if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
+                raise self._away(answer)
+        return {full[name]: answer for name, answer in found.items() if isinstance(answer, bytes)}
+
+    def download(self, targets: Mapping[str, Path]) -> None:
+        """Copy files to this machine: path → where to."""
+        with self._told():
+            self._system.get([self._full(path) for path in targets], [str(target) for target in targets.values()])
+
+    def upload(self, source: Path, path: str) -> None:
+        """Copy a file from this machine; readers of the store see all of it or nothing."""
+        with self._told():
+            self._make_folder(path)
+            self._system.put_file(str(source), self._full(path))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a small file, or replace it."""
+        with self._told():
+            self._make_folder(path)
+            self._system.pipe_file(self._full(path), content)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a small file unless there is one; whether it was written.
+
+        Some stores do not know the condition, or pass over it: there it is written in any case.
+        """
+        with self._told():
+            self._make_folder(path)
+            try:
+                self._system.pipe_file(self._full(path), content, mode="create")
+            except FileExistsError:
+                return False
+            except (NotImplementedError, TypeError, ValueError):
+                self._system.pipe_file(self._full(path), content)
+            return True
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove files, one after the other in this order; those that are gone already are passed over."""
+        with self._told():
+            for path in paths:
+                try:
+                    self._system.rm_file(self._full(path))
+                except FileNotFoundError:
+                    continue
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """Read a file of any size, piece by piece."""
+        with self._told(), self._system.open(self._full(path), "rb") as file:
+            while piece := file.read(HASHED_AT_ONCE):
+                yield piece
+
+    def _find(self) -> list[tuple[str, dict[str, Any]]]:
+        if self.address.scheme in _LISTED_AT_ONCE:
+            found = list(self._system.find(self._root, detail=True).items())
+            if not found and self.address.scheme in _NO_CONTAINER_IS_EMPTY and not self._system.exists(self._container):
+                raise FileNotFoundError(f"no container {self._container!r}")
+            return found
+        if self.address.scheme not in ("http", "https") and not self._system.exists(self._root):
+            return []  # the first publisher makes the folder
+        return list(self._walk(self._root))
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        for info in self._system.ls(folder, detail=True):
+            name = str(info["name"])
+            if info["type"] != "directory":
+                yield name, info
+            elif name.rstrip("/").startswith(f"{folder.rstrip('/')}/"):  # not a page's link to the folder above
+                yield from self._walk(name)
+
+    def _make_folder(self, path: str) -> None:
+        if self.address.scheme in ("file", "local", "memory"):
+            self._system.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _relative(self, name: str) -> str:
+        path = name.removeprefix(self._root).lstrip("/")
+        return unquote(path) if self.address.scheme in ("http", "https") else path
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn whatever goes wrong into `StoreAway`: each library has errors of its own, and no common root."""
+        try:
+            yield
+        except StoreAway:
+            raise
+        except Exception as error:
+            raise self._away(error) from None
+
+    def _away(self, error: Exception) -> StoreAway:
+        return StoreAway(f"store {str(self.address)!r}: {self._reason(error)}")
+
+    def _reason(self, error: Exception) -> str:
+        text = " ".join(without_secrets(str(error)).split())[:300]
+        for secret in self.address.credentials or ():
+            text = text.replace(secret, "…") if secret else text
+        match error:
+            case FileNotFoundError():
+                return f"there is no such place or file: {text}"
+            case PermissionError():
+                return f"it refuses: {text}"
+            case OSError() if error.filename is not None:
+                return f"{error.filename}: {error.strerror}"
+            case _:
+                return text or type(error).__name__
+
+
+def _options(address: Address) -> dict[str, Any]:
+    """Say what fsspec's defaults leave open: bounds on every wait, and who asks a web server."""
+    if address.scheme in ("s3", "s3a"):
+        config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": {"max_attempts": 1}}
+        # Servers that are not Amazon's often lack the checksums; every file is compared with its sha256 here anyway.
+        for name in ("request_checksum_calculation", "response_checksum_validation"):
+            if f"AWS_{name.upper()}" not in os.environ:
+                config[name] = "when_required"
+        return {"config_kwargs": config}
+    if address.scheme in ("http", "https"):
+        import aiohttp
+
+        client: dict[str, Any] = {
+            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
+            "trust_env": True,
+        }
+        if address.credentials is not None:
+            pair = base64.b64encode(":".join(address.credentials).encode()).decode()
+            client["headers"] = {"Authorization": f"Basic {pair}"}
+        return {"client_kwargs": client}
+    return {}
+
+
+def _entry(info: Mapping[str, Any]) -> Entry:
+    times = [info[key] for key in _TIMES if info.get(key)]
+    stamp = "/".join(str(info[key]) for key in (*_DIGESTS, *_TIMES) if info.get(key))
+    return Entry(info.get("size"), stamp or None, _seconds(times[0]) if times else None)
+
+
+def _seconds(moment: object) -> float | None:
+    match moment:
+        case datetime():
+            return moment.timestamp()
+        case int() | float():
+            return float(moment)
+        case str():
+            return datetime.fromisoformat(moment).timestamp()
+    return None

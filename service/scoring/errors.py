@@ -1,0 +1,45 @@
+"""What can go wrong with a scoring, named by cause.
+
+ScoringError
+├── InvalidSource     the input cannot be read as rows
+├── InvalidColumns    the input's columns do not fit the model, or those of the answers clash
+├── BadRow            a row that cannot be answered; names file and row
+├── AnotherScoring    the output belongs to another input, model or other options
+└── CannotWrite       the disk is full, or may not be written
+"""
+
+from __future__ import annotations
+
+from service.errors import ServiceError
+
+
+class ScoringError(ServiceError):
+    """Rows could not be scored."""
+
+
+class InvalidSource(ScoringError):
+    """The input is not there, or cannot be read as rows."""
+
+
+class InvalidColumns(ScoringError):
+    """The input's columns do not fit the model, or two columns of the output would have one name."""
+
+
+class BadRow(ScoringError):
+    """A row that cannot be answered, for instance a damaged picture."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(f"{where}: {reason}; --errors null writes nulls for such rows and goes on")
+        self._arguments = (where, reason)
+
+    def __reduce__(self) -> tuple[type[BadRow], tuple[str, str]]:
+        # It travels between processes, where the message alone could not make it anew.
+        return type(self), self._arguments
+
+
+class AnotherScoring(ScoringError):
+    """What is there of the output was made from another input, by another model, or with other options."""
+
+
+class CannotWrite(ScoringError):
+    """An answer could not be written."""

@@ -1,0 +1,138 @@
+"""How the output is written: each part by itself, and then the parts as one file. Parquet, CSV, JSON Lines.
+
+Parts of CSV and JSON Lines are the text itself, joined by copying. Parts of a Parquet file are kept in Arrow's format,
+which is written and read at once; their types are made one when they are joined.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.ipc
+import pyarrow.parquet
+
+from service.scoring.errors import InvalidColumns
+
+Format = Literal["parquet", "csv", "jsonl"]
+SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+# A row group of the Parquet file holds at least one part, and is full with so many rows or bytes.
+GROUP_ROWS = 2**17
+GROUP_BYTES = 32 * 2**20
+
+
+def format_of(path: Path) -> Format:
+    """Tell the output's format by its name; raise `InvalidColumns` if none goes by it."""
+    try:
+        return SUFFIXES[path.suffix.lower()]
+    except KeyError:
+        raise InvalidColumns(
+            f"{path}: cannot tell the format; the name of the output ends in {', '.join(SUFFIXES)}"
+        ) from None
+
+
+def can_hold(form: Format, kind: pa.DataType) -> bool:
+    """Tell whether a column of this type can be written: bytes have no place in text."""
+    return form == "parquet" or not (
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def write_part(table: pa.Table, file: IO[bytes], form: Format, *, first: bool) -> None:
+    """Write a part's rows; the first one of a CSV has the header."""
+    match form:
+        case "parquet":
+            with pyarrow.ipc.new_file(file, table.schema) as writer:
+                writer.write_table(table)
+        case "csv":
+            options = pyarrow.csv.WriteOptions(include_header=first)
+            pyarrow.csv.write_csv(_with_json(table), file, options)
+        case "jsonl":
+            option = orjson.OPT_APPEND_NEWLINE
+            file.writelines(orjson.dumps(row, default=str, option=option) for row in table.to_pylist())
+
+
+def _with_json(table: pa.Table) -> pa.Table:
+    """Write what CSV has no cells for, lists and objects, as JSON."""
+    for index, name in enumerate(table.column_names):
+        if pa.types.is_nested(table.schema.field(index).type):
+            texts = [None if value is None else _json(value) for value in table.column(index).to_pylist()]
+            table = table.set_column(index, name, pa.array(texts, pa.string()))
+    return table
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=str).decode()
+
+
+def join(parts: Sequence[Path], file: IO[bytes], form: Format) -> None:
+    """Write all parts, one behind the other, as one file; memory holds no more than a row group."""
+    if form != "parquet":
+        for part in parts:
+            with part.open("rb") as opened:
+                shutil.copyfileobj(opened, file, 2**20)
+        return
+    schema = _common([_Part(part).schema for part in parts])
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        for group in _groups(_Part(part).read() for part in parts):
+            writer.write_table(pa.concat_tables([_cast(table, schema) for table in group]))
+
+
+@dataclass(frozen=True)
+class _Part:
+    path: Path
+
+    @property
+    def schema(self) -> pa.Schema:
+        with pyarrow.ipc.open_file(self.path) as reader:
+            return reader.schema
+
+    def read(self) -> pa.Table:
+        with pyarrow.ipc.open_file(self.path) as reader:
+            return reader.read_all()
+
+
+def _groups(tables: Iterable[pa.Table]) -> Iterable[list[pa.Table]]:
+    group: list[pa.Table] = []
+    for table in tables:
+        group.append(table)
+        if sum(len(one) for one in group) >= GROUP_ROWS or sum(one.nbytes for one in group) >= GROUP_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """Find types that hold every part's values: decimals for whole numbers too, texts for whatever else differs."""
+    different = list(dict.fromkeys(schemas))
+    if len(different) == 1:
+        return different[0]
+    return pa.schema([(name, _type([schema.field(name).type for schema in different])) for name in different[0].names])
+
+
+def _type(kinds: Sequence[pa.DataType]) -> pa.DataType:
+    fields = [pa.schema([("cell", kind)]) for kind in dict.fromkeys(kinds)]
+    try:
+        return pa.unify_schemas(fields, promote_options="permissive").field(0).type
+    except pa.ArrowException:
+        return pa.string()
+
+
+def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    if table.schema.equals(schema):
+        return table
+    cells = {field.name: _cast_column(table.column(field.name), field.type) for field in schema}
+    return pa.table(cells, schema=schema)
+
+
+def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if pa.types.is_string(kind) and pa.types.is_nested(column.type):
+        return pa.chunked_array([[None if cell is None else _json(cell) for cell in column.to_pylist()]], kind)
+    return column.cast(kind)

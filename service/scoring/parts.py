@@ -1,0 +1,218 @@
+"""The output while it grows, so that a kill at any instant loses no row and doubles none.
+
+    answers.parquet.score.json      what is scored, by which model, with which options; and whether it is done
+    answers.parquet.parts/          one file for each chunk of the input, complete or absent
+    answers.parquet                 all parts, joined under another name and then renamed
+
+Everything is written under a temporary name, brought to the disk and renamed. A scoring that is started again does the
+parts that are absent. Knows neither models nor rows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from service.scoring.errors import AnotherScoring, CannotWrite
+
+_PART = re.compile(r"part-([0-9]{6,})-([0-9]+)-([0-9]+)")
+TEMPORARY = ".tmp"
+FRESH = "--fresh starts anew and replaces it"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part: its number, its rows, and how many of them have a problem instead of an answer."""
+
+    path: Path
+    number: int
+    rows: int
+    bad: int
+
+
+class Output:
+    """A file that is written in parts, by one process at a time.
+
+    The mutable state is on the disk; `write` may be called by several threads, each with another number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.folder = path.with_name(path.name + ".parts")
+        self._state = path.with_name(path.name + ".score.json")
+
+    @contextlib.contextmanager
+    def opened(self, job: dict[str, Any], *, fresh: bool) -> Iterator[dict[str, Any]]:
+        """Hold the output for this job; give what was noted when it was first started, `job` itself if it is new.
+
+        Raises:
+            AnotherScoring: what is there belongs to another job, or another process is at it.
+            CannotWrite: the folder may not be written.
+        """
+        with _writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            if fresh:
+                self._forget()
+            yield self._noted(job, may_replace=fresh)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        # Beside the output and not in the folder of parts, which is removed at the end.
+        path = self.path.with_name(f".{self.path.name}.lock")
+        with contextlib.ExitStack() as stack:
+            with _writing(path):
+                lock = stack.enter_context(path.open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Whoever held it before may have removed it meanwhile: then it keeps nobody out.
+                mine = path.exists() and os.path.samestat(path.stat(), os.fstat(lock.fileno()))
+            except BlockingIOError:
+                mine = False
+            if not mine:
+                raise AnotherScoring(f"{self.path}: another process is writing it just now")
+            stack.callback(path.unlink, missing_ok=True)
+            yield
+
+    def _noted(self, job: dict[str, Any], *, may_replace: bool) -> dict[str, Any]:
+        state = self._read_state()
+        if state is None:
+            if self.path.exists() and not may_replace:
+                raise AnotherScoring(f"{self.path}: is there, and was not made by a scoring; {FRESH}")
+            self._forget()
+        else:
+            self._check_same(state["job"], job)
+            if state.get("done") and self.path.exists() and self.done is None:
+                raise AnotherScoring(f"{self.path}: was changed since it was scored; {FRESH}")
+        if state is None or (state.get("done") and self.done is None):
+            state = {"job": job, "done": None}
+            self._write_state(state)
+        if not state.get("done"):
+            with _writing(self.folder):
+                self.folder.mkdir(exist_ok=True)
+        found: dict[str, Any] = state["job"]
+        return found
+
+    def remember(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Note more about the job that holds the output, for when it is started again."""
+        self._write_state({"job": job, "done": None})
+        return job
+
+    def _check_same(self, noted: dict[str, Any], job: dict[str, Any]) -> None:
+        for name, meaning in (("input", "another input"), ("model", "another model"), ("options", "other options")):
+            if noted.get(name) != job[name]:
+                raise AnotherScoring(
+                    f"{self.path}: was begun with {meaning} ({_difference(noted.get(name), job[name])}); {FRESH}"
+                )
+
+    @property
+    def done(self) -> dict[str, Any] | None:
+        """What was noted at the end; None if it is not done, or the file was taken away or changed since."""
+        done = (self._read_state() or {}).get("done")
+        if not done or not self.path.exists() or self.path.stat().st_size != done["bytes"]:
+            return None
+        found: dict[str, Any] = done
+        return found
+
+    def parts(self) -> dict[int, Part]:
+        """List the finished parts by their numbers."""
+        found = ((path, _PART.match(path.name)) for path in self.folder.iterdir() if path.suffix != TEMPORARY)
+        parts = [Part(path, *map(int, match.groups())) for path, match in found if match]
+        return {part.number: part for part in sorted(parts, key=lambda part: part.number)}
+
+    def write(self, number: int, rows: int, bad: int, write: Callable[[IO[bytes]], None]) -> None:
+        """Write one part: it is there whole, or not at all. Raises `CannotWrite`."""
+        path = self.folder / f"part-{number:06}-{rows}-{bad}{self.path.suffix}"
+        with _writing(path):
+            _write_and_rename(path, write)
+
+    def finish(self, write: Callable[[IO[bytes], list[Path]], None]) -> dict[str, Any]:
+        """Join the parts, note that it is done, and remove them. Raises `CannotWrite`."""
+        parts = list(self.parts().values())
+        with _writing(self.path):
+            _write_and_rename(self.path, lambda file: write(file, [part.path for part in parts]))
+            _sync_folder(self.path.parent)
+            done = {
+                "rows": sum(part.rows for part in parts),
+                "bad": sum(part.bad for part in parts),
+                "bytes": self.path.stat().st_size,
+            }
+            self._write_state((self._read_state() or {}) | {"done": done})
+            self.tidy()
+        return done
+
+    def tidy(self) -> None:
+        """Remove the parts of an output that is done."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _forget(self) -> None:
+        with _writing(self.path):
+            # The note goes first: parts without one belong to nobody.
+            self._state.unlink(missing_ok=True)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            # The file itself stays until another one takes its place, and is told from it by the missing note.
+
+    def _read_state(self) -> dict[str, Any] | None:
+        try:
+            state = json.loads(self._state.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise AnotherScoring(f"{self._state}: cannot be read: {error}; {FRESH}") from None
+        if not isinstance(state, dict) or not isinstance(state.get("job"), dict):
+            raise AnotherScoring(f"{self._state}: is not the note of a scoring; {FRESH}")
+        return state
+
+    def _write_state(self, state: dict[str, Any]) -> None:
+        with _writing(self._state):
+            text = json.dumps(state, indent=2).encode() + b"\n"
+            _write_and_rename(self._state, lambda file: _write(text, file))
+            _sync_folder(self._state.parent)
+
+
+def _difference(noted: Any, now: Any) -> str:
+    if not isinstance(noted, dict) or not isinstance(now, dict):
+        return f"{noted}, now {now}"
+    changed = [name for name in now if noted.get(name) != now[name]]
+    return "; ".join(f"{name}: {noted.get(name)!s:.60}, now {now[name]!s:.60}" for name in changed)
+
+
+def _write_and_rename(path: Path, write: Callable[[IO[bytes]], None]) -> None:
+    temporary = path.with_name(path.name + TEMPORARY)
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _write(text: bytes, file: IO[bytes]) -> None:
+    file.write(text)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Say in one line why something cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        advice = "; make room, and the same command goes on from here" if full else ""
+        raise CannotWrite(f"{path}: cannot be written: {error.strerror or error}{advice}") from None

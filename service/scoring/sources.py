@@ -1,0 +1,175 @@
+"""What is to be scored: files of rows in their order, or a folder of pictures; cut into numbered chunks.
+
+The same files and the same number of rows give the same chunks, always: a scoring that was killed goes on by their
+numbers. Knows no model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from service.scoring.arrays import ArrayRows
+from service.scoring.errors import InvalidSource
+from service.scoring.tables import CsvRows, JsonLineRows, ParquetRows, Tables
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+PATH = "path"
+# So much of a file's beginning is hashed, beside its size and time.
+HEAD_BYTES = 2**16
+
+
+class RowFile(Protocol):
+    """A file that holds rows; `count` of them, if that can be known without reading it."""
+
+    path: Path
+    schema: pa.Schema
+    count: int | None
+
+    def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
+        """Yield so many rows at a time from row `start` on, and how much of the file lies before their end (0 to 1)."""
+
+
+KINDS: dict[str, Callable[[Path], RowFile]] = {
+    ".parquet": ParquetRows,
+    ".csv": CsvRows,
+    ".jsonl": JsonLineRows,
+    ".ndjson": JsonLineRows,
+    ".npy": ArrayRows,
+    ".npz": ArrayRows,
+}
+
+
+class PictureRows:
+    """The pictures below a folder, ordered by path; a row is a path relative to the folder."""
+
+    schema = pa.schema([(PATH, pa.string())])
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.path, self.names = path, names
+        self.count: int | None = len(names)
+
+    def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
+        """Yield so many paths at a time."""
+        for first in range(start, len(self.names), size):
+            names = self.names[first : first + size]
+            table = pa.table({PATH: pa.array(names, pa.string())})
+            yield table.select(columns), (first + len(names)) / len(self.names)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of one file, one after another. `first` counts the file's rows from 0; `progress` is that of all files."""
+
+    number: int
+    file: Path
+    first: int
+    table: pa.Table
+    progress: float
+
+    def place(self, row: int) -> str:
+        """Name a row of the chunk for a person."""
+        if PATH in self.table.column_names and self.file.is_dir():
+            return str(self.file / self.table.column(PATH)[row].as_py())
+        return f"{self.file} row {self.first + row + 1}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """All rows that are to be scored. `folder` is what the paths in a column of pictures are relative to."""
+
+    folder: Path
+    files: tuple[RowFile, ...]
+    fingerprint: dict[str, Any]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns, as the first file has them."""
+        return self.files[0].schema
+
+    def chunks(self, size: int, columns: Sequence[str], *, skip: int = 0) -> Iterator[Chunk]:
+        """Yield chunks of at most so many rows, none of two files, with these columns; `skip` leaves out the first."""
+        number = 0
+        for index, file in enumerate(self.files):
+            whole = None if file.count is None else -(-file.count // size)
+            if whole is not None and number + whole <= skip:
+                number += whole
+                continue
+            known = max(0, skip - number) if whole is not None else 0
+            number += known
+            for position, (table, progress) in enumerate(file.read(size, columns, start=known * size), known):
+                if number >= skip:
+                    yield Chunk(number, file.path, position * size, table, (index + progress) / len(self.files))
+                number += 1
+
+
+def open_source(path: Path) -> Source:
+    """Open a file of rows, a folder of such files (read in the order of their names), or a folder of pictures.
+
+    Raises:
+        InvalidSource: there is no such file or folder, or it holds nothing that is read here; says what is.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if not path.is_file():
+        raise InvalidSource(f"{path}: no such file or folder")
+    return Source(path.parent, (open_rows(path),), fingerprint([path], path.parent))
+
+
+def _folder(path: Path) -> Source:
+    found = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    tables = [file for file in found if file.suffix.lower() in KINDS]
+    pictures = [file for file in found if file.suffix.lower() in PICTURES]
+    if tables and pictures:
+        raise InvalidSource(
+            f"{path}: holds {len(pictures)} pictures and {len(tables)} tables, such as {tables[0].name}: "
+            "give the table if it lists the pictures, or another folder"
+        )
+    if not found or not (tables or pictures):
+        raise InvalidSource(f"{path}: holds no file of a kind that is read: {', '.join((*KINDS, *PICTURES))}")
+    if pictures:
+        names = [picture.relative_to(path).as_posix() for picture in pictures]
+        return Source(path, (PictureRows(path, names),), fingerprint(pictures, path))
+    files = tuple(open_rows(file) for file in tables)
+    _check_alike(files)
+    return Source(path, files, fingerprint(tables, path))
+
+
+def _check_alike(files: Sequence[RowFile]) -> None:
+    for file in files[1:]:
+        missing = [name for name in files[0].schema.names if name not in file.schema.names]
+        if missing:
+            raise InvalidSource(f"{file.path}: lacks the columns {', '.join(missing)} of {files[0].path.name}")
+
+
+def open_rows(path: Path) -> RowFile:
+    """Open a file of rows, by its name's ending. Raises `InvalidSource`."""
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise InvalidSource(f"{path}: cannot tell its format; a name ends in {', '.join(KINDS)}")
+    try:
+        return kind(path)
+    except OSError as error:
+        raise InvalidSource(f"{path}: {error.strerror or error}") from None
+
+
+def fingerprint(files: Sequence[Path], folder: Path) -> dict[str, Any]:
+    """Tell an input from others without reading it whole: names, sizes, times, a digest of the beginnings.
+
+    Of pictures only the first is looked into: there may be millions.
+    """
+    digest = hashlib.sha256()
+    size = 0
+    for file in files:
+        status = file.stat()
+        size += status.st_size
+        digest.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+    for file in files[:1] if files[0].suffix.lower() in PICTURES else files:
+        with file.open("rb") as opened:
+            digest.update(opened.read(HEAD_BYTES))
+    return {"files": len(files), "bytes": size, "sha256": digest.hexdigest()}

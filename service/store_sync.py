@@ -1,0 +1,70 @@
+"""Keeps a remote store's mirror in line: looks at it, counts what fails, and says when to look again.
+
+A store that is away is told once; what is in the cache serves on. A folder needs none of this.
+"""
+
+from __future__ import annotations
+
+import time
+
+from model_store import Store, StoreError
+from service.telemetry.logs import LOGGER
+from service.telemetry.metrics import Metrics
+
+
+class StoreSync:
+    """Looks at one store.
+
+    What changes, in the loader's thread only: `_trouble`, why the last look failed, `_failures`, how many have failed
+    in a row, and `_at`, when the newest look began that did not fail, here or in another worker.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._trouble = ""
+        self._failures = 0
+        self._at = 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Why the last look failed; "" if it did not."""
+        return self._trouble
+
+    def refresh(self, *, max_age: float = 0.0) -> None:
+        """Look at the store; what is wrong with it is noted, not raised.
+
+        Args:
+            max_age: a look that another worker took so many seconds ago is as good.
+        """
+        if not self._store.is_remote:
+            return
+        began = time.time()
+        try:
+            at = self._store.refresh(max_age=max_age, wait=False)
+        except StoreError as error:
+            self._failed(str(error))
+            return
+        if at >= began:
+            self._metrics.store_sync_seconds.labels(self._store.location).set(time.time() - began)
+        if at > self._at:
+            self._succeeded(at)
+
+    def seconds_until_next(self, interval: float, *, serves: bool) -> float:
+        """Say how long to wait: where nothing serves yet, failed looks are repeated sooner, ever less often."""
+        if self._trouble and not serves:
+            return float(min(interval, 0.5 * 2 ** min(self._failures, 10)))
+        return interval
+
+    def _failed(self, reason: str) -> None:
+        if not self._trouble:
+            LOGGER.warning("%s (what is in the cache serves)", reason)
+        self._trouble = reason
+        self._failures += 1
+        self._metrics.store_sync_failures.labels(self._store.location).inc()
+
+    def _succeeded(self, at: float) -> None:
+        if self._trouble:
+            LOGGER.info("store %s: it answers again", self._store.location)
+        self._trouble, self._failures, self._at = "", 0, at
+        self._metrics.store_sync_timestamp.labels(self._store.location).set(at)

@@ -1,0 +1,269 @@
+"""`ovenbird score`, from files of every kind to files of every kind, in this process."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+import pytest
+import tiny_models
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from service.score_cli import score
+
+Scored = Callable[..., list[dict[str, Any]]]
+
+
+@pytest.fixture
+def run(tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(score, [*arguments, "--store", str(tiny_store)])
+
+    return run
+
+
+@pytest.fixture
+def scored(run: Callable[..., Result]) -> Scored:
+    """Score into out.jsonl; the rows there."""
+
+    def scored(*arguments: str) -> list[dict[str, Any]]:
+        shown = run(*arguments, "--out", "out.jsonl", "--fresh")
+        assert shown.exit_code == 0, shown.output
+        return [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+
+    return scored
+
+
+def picture(level: int, size: tuple[int, int] = (6, 4)) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", size, level).save(file, "png")
+    return file.getvalue()
+
+
+def test_scores_a_folder_of_pictures_in_the_order_of_their_paths(scored: Scored) -> None:
+    for name, level in {"b.png": 255, "a/2.png": 0, "a/10.png": 204}.items():
+        Path("in", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("in", name).write_bytes(picture(level))
+
+    rows = scored("brightness", "--in", "in", "--all")
+
+    assert [(row["path"], row["label"]) for row in rows] == [
+        ("a/10.png", "bright"), ("a/2.png", "dark"), ("b.png", "bright"),
+    ]  # fmt: skip
+    assert rows[0]["probabilities"] == pytest.approx([0.2, 0.8])
+    assert rows[0]["probability"] == pytest.approx(0.8)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pytest.param(pa.array(["0.png", "255.png"]), id="paths"),
+        pytest.param(pa.array([picture(0), picture(255)]), id="bytes"),
+        pytest.param(pa.array([{"bytes": picture(0), "path": "x"}, {"bytes": picture(255)}]), id="bytes-in-a-struct"),
+        pytest.param(pa.array([[0] * 24, [255] * 24]), id="flat-pixels"),
+        pytest.param(pa.array([[[[level]] * 6] * 4 for level in (0, 255)]), id="nested-pixels"),
+        pytest.param(pa.array([bytes(24), b"\xff" * 24], pa.binary(24)), id="raw-pixels"),
+    ],
+)
+def test_takes_a_picture_as_a_path_as_bytes_or_as_pixels(scored: Scored, cells: pa.Array) -> None:
+    for level in (0, 255):
+        Path(f"{level}.png").write_bytes(picture(level))
+    pq.write_table(pa.table({"id": [7, 8], "scan": cells}), "in.parquet")
+
+    rows = scored("brightness", "--in", "in.parquet", "--column", "scan", "--keep", "id")
+
+    assert rows == [{"id": 7, "label": "dark", "probability": 1.0}, {"id": 8, "label": "bright", "probability": 1.0}]
+
+
+def test_pixels_and_bytes_that_were_scored_are_not_written_again(scored: Scored) -> None:
+    pq.write_table(pa.table({"id": [1], "image": [picture(0)], "note": ["x"]}), "in.parquet")
+
+    (row,) = scored("brightness", "--in", "in.parquet")
+
+    assert list(row) == ["id", "note", "label", "probability"]
+
+
+def test_cells_of_a_csv_pass_through_as_the_text_they_are(run: Callable[..., Result]) -> None:
+    Path("in.csv").write_text('id,depth,width,height,note\n007,3,1,2,"a, b"\n008, 6 ,4,5e0,\n')
+
+    shown = run("table", "--in", "in.csv", "--out", "out.csv")
+
+    assert shown.exit_code == 0, shown.output
+    table = pyarrow.csv.read_csv("out.csv", convert_options=pyarrow.csv.ConvertOptions(column_types={"id": "string"}))
+    assert table.column("id").to_pylist() == ["007", "008"]
+    assert table.column("note").to_pylist() == ["a, b", ""]
+    assert [json.loads(cell) for cell in table.column("y").to_pylist()] == [[2.0, 4.0, 6.0], [8.0, 10.0, 12.0]]
+
+
+def test_reads_the_columns_of_a_table_as_the_service_does(scored: Scored) -> None:
+    Path("in.jsonl").write_text(
+        '{"years": 39, "job title": "clerk"}\n\n{"years": null, "job title": " bäcker "}\n{"years": "41.5"}\n'
+    )
+
+    rows = scored("people", "--in", "in.jsonl", "--column", "age (years)=years", "--keep", "")
+
+    assert rows == [{"cells": [39.0, 2.0]}, {"cells": [-1.0, 3.0]}, {"cells": [41.5, 0.0]}]
+
+
+def test_a_text_needs_no_name_where_only_one_column_can_be_meant(scored: Scored) -> None:
+    pq.write_table(pa.table({"id": [1, 2], "review": ["Ab", "ÉCLAIR"]}), "in.parquet")
+
+    rows = scored("lower", "--in", "in.parquet")
+
+    assert [row["lower"] for row in rows] == ["ab", "éclair"]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz", "parquet"])
+def test_takes_vectors_from_arrays_and_lists(scored: Scored, suffix: str) -> None:
+    vectors = np.arange(300, dtype=np.float32).reshape(100, 3)
+    if suffix == "npy":
+        np.save("x.npy", vectors)
+    elif suffix == "npz":
+        np.savez_compressed("x.npz", x=vectors, truth=np.arange(100))
+    else:
+        pq.write_table(pa.table({"x": vectors.tolist()}), "x.parquet", row_group_size=7)
+
+    rows = scored("double", "--in", f"x.{suffix}", "--part-rows", "9")
+
+    assert [row["y"] for row in rows] == (vectors * 2).tolist()
+    assert suffix != "npz" or [row["truth"] for row in rows] == list(range(100))
+
+
+def test_a_model_whose_rows_may_not_run_together_runs_them_one_by_one(scored: Scored) -> None:
+    pq.write_table(pa.table({"a": [1.0, 4.0], "b": [2.0, 5.0], "c": [3.0, 6.0]}), "in.parquet")
+
+    rows = scored("one-row", "--in", "in.parquet", "--column", "x=a,b,c", "--keep", "")
+
+    assert rows == [{"y": [-1.0, -2.0, -3.0]}, {"y": [-4.0, -5.0, -6.0]}]
+
+
+def test_rows_of_several_lengths_come_back_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_models.put(tmp_path / "store", "open", tiny_models.identity())
+    Path("in.jsonl").write_text("".join(f'{{"x": {[1.5] * length}}}\n' for length in (1, 3, 1, 2, 3)))
+
+    shown = CliRunner().invoke(score, ["open", "--in", "in.jsonl", "--out", "out.parquet", "--store", "store"])
+
+    assert shown.exit_code == 0, shown.output
+    assert [len(row) for row in pq.read_table("out.parquet").column("y").to_pylist()] == [1, 3, 1, 2, 3]
+
+
+def test_boxes_count_the_pixels_of_the_picture_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_models.publish_detector(tmp_path / "store")
+    Path("in").mkdir()
+    Path("in/1.png").write_bytes(picture(255, (12, 8)))
+    Path("in/2.png").write_bytes(picture(0))
+
+    shown = CliRunner().invoke(score, ["cats", "--in", "in", "--out", "out.parquet", "--store", "store"])
+
+    assert shown.exit_code == 0, shown.output
+    found = pq.read_table("out.parquet").column("detections").to_pylist()
+    assert found == [[{"label": "cat", "score": 1.0, "box": [2.0, 0.0, 9.0, 4.0]}], []]
+
+
+def test_files_of_a_folder_are_one_table_in_the_order_of_their_names(scored: Scored) -> None:
+    Path("in").mkdir()
+    for name, ids in {"b.csv": (3, 4), "a.csv": (1, 2)}.items():
+        Path("in", name).write_text("id,text\n" + "".join(f"{number},T{number}\n" for number in ids))
+
+    rows = scored("lower", "--in", "in", "--column", "text", "--part-rows", "1")
+
+    assert [(row["id"], row["lower"]) for row in rows] == [(str(i), f"t{i}") for i in (1, 2, 3, 4)]
+
+
+def test_types_that_change_in_mid_file_become_one(run: Callable[..., Result]) -> None:
+    Path("in.jsonl").write_text('{"text": "A", "n": 1}\n{"text": "B", "n": 2.5}\n{"text": "C", "n": null}\n')
+
+    run("lower", "--in", "in.jsonl", "--out", "out.parquet", "--part-rows", "1")
+
+    assert pq.read_table("out.parquet").column("n").to_pylist() == [1.0, 2.5, None]
+
+
+BAD = {
+    "broken picture": ("brightness", {"image": [picture(0), b"no picture", None]}, [1, 2]),
+    "no number": ("table", {"width": ["1", "x", "3"], "height": [1, 2, 3], "depth": [1.0, None, float("nan")]}, [1, 2]),
+    "null text": ("lower", {"text": ["A", None, "B"]}, [1]),
+    "wrong length": ("double", {"x": [[1.0, 2.0, 3.0], [1.0], None]}, [1, 2]),
+    "refused by the model": ("lookup", {"id": [0, 99, 3]}, [1]),
+}
+
+
+@pytest.mark.parametrize(("model", "columns", "bad"), BAD.values(), ids=BAD)
+def test_a_bad_row_ends_the_scoring_or_becomes_nulls(
+    run: Callable[..., Result], scored: Scored, model: str, columns: dict[str, Any], bad: list[int]
+) -> None:
+    pq.write_table(pa.table(columns), "in.parquet")
+
+    shown = run(model, "--in", "in.parquet", "--out", "no.jsonl")
+    rows = scored(model, "--in", "in.parquet", "--errors", "null", "--keep", "")
+
+    assert shown.exit_code == 1
+    assert f"in.parquet row {bad[0] + 1}: " in shown.output
+    assert [index for index, row in enumerate(rows) if row["error"]] == bad
+    assert all((value is None) == (index in bad) for index, row in enumerate(rows) for name, value in row.items()
+               if name != "error")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["table", "--in", "in.csv"], "lacks the columns height, depth (of kind features); it has: id, text, width"),
+        (["lower", "--in", "in.csv", "--column", "missing"], "lacks the columns missing"),
+        (["lower", "--in", "in.csv", "--column", "x=text"], "the model has no such input; it has: text"),
+        (["lower", "--in", "in.csv", "--keep", "id,nobody"], "--keep nobody: the input has: id, text, width"),
+        (["lower", "--in", "nowhere.csv"], "nowhere.csv: no such file or folder"),
+        (["lower", "--in", "in.xlsx"], "in.xlsx: cannot tell its format"),
+        (["lower", "--in", "ragged.csv"], "ragged.csv: CSV parse error: Row #3"),
+        (["lower", "--in", "no.jsonl"], "no.jsonl row 2: not JSON"),
+        (["lower", "--in", "no.parquet"], "no.parquet: not a Parquet file"),
+        (["lower", "--in", "empty.csv"], "empty.csv: "),
+        (["nobody", "--in", "in.csv"], "unknown model 'nobody'"),
+        (["table@canary", "--in", "in.csv"], "model 'table' has no label 'canary'; it has: stable"),
+        (["turned", "--in", "in.csv"], "lacks the columns x"),
+    ],
+)
+def test_says_in_one_line_what_is_wrong(run: Callable[..., Result], arguments: list[str], said: str) -> None:
+    Path("in.csv").write_text("id,text,width\n1,A,2\n")
+    Path("ragged.csv").write_text("id,text\n1,A\n2\n")
+    Path("no.jsonl").write_text('{"text": "A"}\nB\n')
+    for name in ("in.xlsx", "no.parquet", "empty.csv"):
+        Path(name).write_text("")
+
+    shown = run(*arguments, "--out", "out.csv")
+
+    assert shown.exit_code == 1, shown.output
+    assert said in shown.output
+    assert not Path("out.csv").exists()
+
+
+def test_an_answer_does_not_take_the_place_of_a_column_of_its_name(run: Callable[..., Result]) -> None:
+    pq.write_table(pa.table({"label": ["bright"], "image": [picture(0)]}), "in.parquet")
+
+    refused = run("brightness", "--in", "in.parquet", "--out", "out.parquet")
+    renamed = run("brightness", "--in", "in.parquet", "--out", "out.parquet", "--prefix", "predicted_", "--fresh")
+
+    assert "--prefix predicted_ renames the answers" in refused.output
+    assert renamed.exit_code == 0, renamed.output
+    assert pq.read_table("out.parquet").to_pylist() == [
+        {"label": "bright", "predicted_label": "dark", "predicted_probability": 1.0}
+    ]
+
+
+def test_a_label_chooses_the_version(run: Callable[..., Result]) -> None:
+    Path("in.csv").write_text("width,height,depth\n1,2,3\n")
+
+    shown = run("table@stable", "--in", "in.csv", "--out", "out.csv")
+
+    assert shown.exit_code == 0, shown.output
+    assert json.loads(Path("out.csv.score.json").read_text())["job"]["model"]["name"] == "table@1"

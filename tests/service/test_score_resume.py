@@ -1,0 +1,202 @@
+"""What is left of a scoring that was killed, stopped or refused, and how it goes on: real processes, real signals."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from service.scoring.errors import AnotherScoring, CannotWrite
+from service.scoring.parts import Output
+
+ROOT = Path(__file__).parents[2]
+ROWS = 2000
+
+
+def command(store: Path, *arguments: object) -> list[str]:
+    return [str(Path(sys.executable).with_name("ovenbird")), "score", *map(str, arguments), "--store", str(store)]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.parquet"
+    vectors = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
+    pq.write_table(pa.table({"id": np.arange(ROWS), "x": vectors.tolist()}), path, row_group_size=170)
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "seed"), [("parquet", 1), ("csv", 2)])
+def test_killed_at_any_moment_it_loses_no_row_and_doubles_none(
+    tiny_store: Path, source: Path, tmp_path: Path, suffix: str, seed: int
+) -> None:
+    script = ROOT / "tests/support/score_until_done.py"
+    killed, undisturbed = tmp_path / f"killed.{suffix}", tmp_path / f"undisturbed.{suffix}"
+
+    shown = subprocess.run(
+        [sys.executable, script, tiny_store, source, killed, str(seed)], cwd=ROOT, capture_output=True, text=True,
+        timeout=120,
+    )  # fmt: skip
+    assert shown.returncode == 0, shown.stderr
+    batch = json.loads(Path(f"{killed}.score.json").read_text())["job"]["batch_rows"]
+    subprocess.run(
+        command(tiny_store, "double", "--in", source, "--out", undisturbed, "--batch-size", batch, "--part-rows", 5),
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+    assert int(shown.stdout) >= 3
+    assert killed.read_bytes() == undisturbed.read_bytes()
+    left = {path.name for path in tmp_path.iterdir() if path.name.startswith(("killed", ".killed"))}
+    assert left == {killed.name, f"{killed.name}.score.json"}
+
+
+def test_stopped_by_ctrl_c_it_says_how_to_go_on_and_then_says_that_it_is_done(
+    tiny_store: Path, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.parquet"
+    asked = command(tiny_store, "double", "--in", source, "--out", target, "--part-rows", 2)
+    process = subprocess.Popen(asked, stderr=subprocess.PIPE, text=True, preexec_fn=default_sigint)
+    while not list(tmp_path.glob("out.parquet.parts/part-*-2-0.parquet")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.005)
+
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    kept = len(list(tmp_path.glob("out.parquet.parts/part-*-2-0.parquet")))
+    again = subprocess.run(asked, capture_output=True, text=True, check=True)
+    once_more = subprocess.run(asked, capture_output=True, text=True, check=True)
+
+    assert process.returncode == 130
+    assert f"stopped; the same command goes on with what is left of {target}" in said
+    assert 1 <= kept < ROWS // 2
+    assert f"{target}: {ROWS:,} rows" in again.stdout
+    assert f"{target} is done already: {ROWS:,} rows" in once_more.stdout
+    assert pq.read_table(target).column("id").to_pylist() == list(range(ROWS))
+
+
+def default_sigint() -> None:
+    # Where the tests run in the background, a child would ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_full_disk_is_said_in_one_line_and_what_was_written_is_used(
+    tiny_store: Path, source: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.csv"
+    asked = command(tiny_store, "double", "--in", source, "--out", target, "--part-rows", 50)
+
+    # The parts fit, the joined file does not.
+    full = subprocess.run(
+        asked, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+    )  # fmt: skip
+    parts = list(tmp_path.glob("out.csv.parts/part-*-50-0.csv"))
+    again = subprocess.run(asked, capture_output=True, text=True)
+
+    assert full.returncode == 1
+    assert full.stderr.splitlines()[-1].startswith(f"Error: {target}: cannot be written: {os.strerror(errno.EFBIG)}")
+    assert "the same command goes on from here" in full.stderr
+    assert len(parts) == ROWS // 50
+    assert again.returncode == 0, again.stderr
+
+
+def test_memory_does_not_grow_with_the_file(tiny_store: Path, tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        path = tmp_path / f"{rows}.parquet"
+        notes = pa.Array.from_buffers(pa.binary(500), rows, [None, pa.py_buffer(os.urandom(500 * rows))])
+        vectors = pa.array([bytes(12)] * rows, pa.binary(12))
+        pq.write_table(pa.table({"x": vectors, "note": notes}), path, compression="none", row_group_size=20_000)
+        target = tmp_path / f"{rows}.out.parquet"
+        script = "import resource, sys, subprocess; subprocess.run(sys.argv[1:], check=True, capture_output=True); "
+        script += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        asked = command(tiny_store, "double", "--in", path, "--out", target, "--part-rows", 5000, "--keep", "note")
+        shown = subprocess.run([sys.executable, "-c", script, *asked], capture_output=True, text=True, check=True)
+        assert pq.ParquetFile(target).metadata.num_rows == rows
+        return int(shown.stdout) * 1024
+
+    grown = peak(600_000) - peak(20_000)
+
+    # The larger file holds 290 MB more.
+    assert grown < 150e6
+
+
+JOB = {"input": {"sha256": "a"}, "model": {"name": "m@1", "sha256": "b"}, "options": {"keep": None}}
+
+
+@contextmanager
+def done(path: Path) -> Iterator[Output]:
+    output = Output(path)
+    with output.opened(JOB, fresh=False):
+        output.write(0, 1, 0, lambda file: file.write(b"one\n") and None)
+        output.finish(lambda file, parts: file.write(b"".join(part.read_bytes() for part in parts)) and None)
+        yield output
+
+
+@pytest.mark.parametrize("changed", ["input", "model", "options"])
+def test_an_output_of_something_else_is_not_touched_without_fresh(tmp_path: Path, changed: str) -> None:
+    path = tmp_path / "out.csv"
+    with done(path):
+        pass
+    other = JOB | {changed: {"sha256": "c"}}
+
+    with pytest.raises(AnotherScoring, match="--fresh starts anew"), Output(path).opened(other, fresh=False):
+        pass
+    assert path.read_text() == "one\n"
+    with Output(path).opened(other, fresh=True):
+        assert Output(path).done is None
+        assert Output(path).parts() == {}
+
+
+def test_a_file_that_no_scoring_made_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("mine")
+
+    with pytest.raises(AnotherScoring, match="was not made by a scoring"), Output(path).opened(JOB, fresh=False):
+        pass
+    assert path.read_text() == "mine"
+
+
+def test_a_file_that_was_changed_or_taken_away_is_not_called_done(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with done(path):
+        pass
+
+    path.write_text("changed")
+    with pytest.raises(AnotherScoring, match="was changed since"), Output(path).opened(JOB, fresh=False):
+        pass
+    path.unlink()
+    with Output(path).opened(JOB, fresh=False):
+        assert Output(path).done is None
+
+
+def test_two_do_not_write_one_output_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+
+    with done(path), pytest.raises(AnotherScoring, match="another process"), Output(path).opened(JOB, fresh=False):
+        pass
+    with Output(path).opened(JOB, fresh=False):
+        assert Output(path).done == {"rows": 1, "bad": 0, "bytes": 4}
+
+
+def test_a_part_that_could_not_be_written_is_not_there(tmp_path: Path) -> None:
+    output = Output(tmp_path / "out.csv")
+
+    def fail(file: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with output.opened(JOB, fresh=False):
+        with pytest.raises(CannotWrite, match="No space left on device; make room"):
+            output.write(0, 1, 0, fail)
+        assert output.parts() == {}
