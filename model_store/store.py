@@ -205,6 +205,10 @@ class Store:
             raise UnknownVersion(model, version, known=known)
         return self.stored(model, number)
 
+    def folder_of(self, model: str) -> Path:
+        """Say where a model's versions lie, and the files beside them; raises `InvalidName`."""
+        return self.root / check_model_name(model)
+
     def has_whole_group(self, stored: StoredVersion) -> bool:
         """Tell whether all models that were published together with this one are there."""
         try:
@@ -215,11 +219,11 @@ class Store:
 
     def serving(self, model: str) -> Serving:
         """Read how a model is to be served; raises `InvalidServing`."""
-        return Serving.read(self.root / check_model_name(model))
+        return Serving.read(self.folder_of(model))
 
     def labels(self, model: str) -> dict[str, int]:
         """Read the names of a model's versions: label → version; raises `InvalidServing`."""
-        return read_labels(self.root / check_model_name(model))
+        return read_labels(self.folder_of(model))
 
     def select(
         self,
@@ -352,7 +356,7 @@ class Store:
     def _numbered(self, model: str) -> list[os.DirEntry[str]]:
         """List whatever bears a version's number in a model's folder, published or not."""
         try:
-            entries = list(os.scandir(self.root / check_model_name(model)))
+            entries = list(os.scandir(self.folder_of(model)))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:

@@ -14,7 +14,7 @@ from pathlib import Path
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from model_store import choose_store, open_store
+from model_store import OneModelStore, choose_store, open_store
 from service.control import Control
 from service.errors import DeadlineExceeded
 from service.repository import Repository
@@ -26,6 +26,7 @@ from service.settings import PROCESSORS, Settings
 from service.telemetry import logs
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
+from service.telemetry.processes import Processes
 from service.telemetry.statistics import Statistics
 from service.web import (
     configuration,
@@ -50,9 +51,14 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     shared = Path(folder) if folder else None
     levels = logs.configure(settings.log_level, shared / "logging" if shared else None)
     choice = choose_store(settings.store or None)
-    store = open_store(choice.location, cache=Path(settings.cache) if settings.cache else None)
+    store = (
+        OneModelStore(choice.location, settings.model_name)
+        if settings.model_name
+        else open_store(choice.location, cache=Path(settings.cache) if settings.cache else None)
+    )
     LOGGER.info("store: %s (%s)", store.location, choice.reason)
-    numbers = Metrics(registry, statistics=Statistics(shared / "statistics" if shared else None))
+    statistics = Statistics(shared / "statistics" if shared else None)
+    numbers = Metrics(registry, statistics=statistics, processes=Processes(shared))
     processors = int(os.environ.get(PROCESSORS) or max(1, usable_processors() // settings.workers))
     models = Repository(store, settings, numbers, processors=processors)
     control = Control(models, explicit=settings.control == "explicit", run_dir=shared)

@@ -14,6 +14,7 @@ import click
 import gunicorn
 
 from model_store import Store, StoreError, WrongStoreUrl, choose_store, open_store
+from model_store.onnxruntime_builds import installed_builds
 from model_store.remote.address import is_url
 from service import placement
 from service.errors import InvalidSettings, ProviderUnavailable, ServiceError, UnknownModel
@@ -23,15 +24,29 @@ from service.runtime.session import check_provider
 from service.settings import PREFIX, Settings, field_hints, parse
 
 # The public options; the other settings are set by their environment variables.
-OPTIONS = ("store", "cache", "host", "port", "workers", "devices", "provider", "require_provider", "control", "load")
+OPTIONS = (
+    "store",
+    "model_name",
+    "cache",
+    "host",
+    "port",
+    "workers",
+    "devices",
+    "provider",
+    "require_provider",
+    "control",
+    "load",
+)
 DEFAULTS = {
     "store": "./store if it exists, else the starter models",
+    "model_name": "none",
     "cache": "~/.cache/ovenbird",
     "devices": "none",
     "load": "nothing",
 }
 METAVARS = {
     "store": "DIR|URL",
+    "model_name": "NAME",
     "cache": "DIR",
     "devices": "N,N…|cpu:N-N,…",
     "provider": "auto|NAME,NAME…",
@@ -88,6 +103,7 @@ def serve(**options: Any) -> None:
       ovenbird serve --devices cpu:0-3,cpu:4-7        a worker on each of two groups of cores
       ovenbird serve --provider cuda                  refuse to serve from anything but the GPU
       ovenbird serve --provider cuda,cpu              prefer it; say where a model got the CPU
+      ovenbird serve --store ./wine --model-name wine one model's folder, or one version's, under this name
       ovenbird serve --control none                   load once, do not watch for new versions
       ovenbird serve --control explicit --load mnist-cnn --load nsmc-text
 
@@ -128,7 +144,7 @@ def _check_before_start(settings: Settings) -> None:
     if settings.load and settings.control != "explicit":
         raise click.UsageError("--load names what to load with --control explicit")
     try:
-        onnxruntime_build.check_builds(onnxruntime_build.installed_builds())
+        onnxruntime_build.check_builds(installed_builds())
     except ProviderUnavailable as error:
         raise click.ClickException(str(error)) from None
     location = choose_store(settings.store or None).location
@@ -159,7 +175,7 @@ def _check_provider_and_models(settings: Settings, location: str) -> None:
         if settings.provider not in (("auto",), ("cpu",)) or settings.provider_options:
             check_provider(Asked.of(settings))
         if settings.control == "explicit" and not is_url(location):
-            known = Store(location).models()
+            known = [settings.model_name] if settings.model_name else Store(location).models()
             for name in settings.load:
                 if name not in ("*", *known):
                     raise UnknownModel(name, known=known)

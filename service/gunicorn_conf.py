@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from model_store import StoreError, choose_store
+from model_store import OneModelStore, StoreError, choose_store
 from model_store.remote.address import Address, is_url
 from service import devices, placement, run_dir
 from service.errors import InvalidSettings
@@ -59,14 +59,22 @@ else:
 def on_starting(_arbiter: Any) -> None:
     """Say once what is never served, and empty what an earlier run left in the run directory."""
     logs.configure(_settings.log_level)
-    location = choose_store(_settings.store or None).location
-    for line in () if is_url(location) else misplaced(Path(location)):
+    for line in _never_served(choose_store(_settings.store or None).location, _settings.model_name):
         logs.LOGGER.warning("%s", line)
     if _run_dir is not None:
         metrics = Path(_run_dir, "metrics")
         shutil.rmtree(metrics, ignore_errors=True)
         metrics.mkdir(parents=True)
         run_dir.prepare(Path(_run_dir))
+
+
+def _never_served(location: str, model_name: str) -> list[str]:
+    if is_url(location):
+        return []
+    if not model_name:
+        return misplaced(Path(location))
+    trouble = OneModelStore(location, model_name).trouble()
+    return [trouble] if trouble else []
 
 
 def pre_fork(arbiter: Any, worker: Any) -> None:

@@ -14,8 +14,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
 
-from model_store import Serving, providers
+from model_store import InvalidName, Serving, providers
 from model_store.remote.address import is_url
+from model_store.store import check_model_name
 from service import devices
 from service.devices import Device
 from service.errors import InvalidSettings
@@ -46,6 +47,9 @@ class Settings:
     """The service's settings. Times are in seconds, sizes in bytes, unless the name says otherwise."""
 
     store: Annotated[str, "Folder of the models, or URL: s3://…, gs://…, az://…, https://…, hf://…"] = ""
+    model_name: Annotated[
+        str, "Serve the one model in that folder (or version, as KServe mounts it) under this name."
+    ] = ""
     cache: Annotated[str, "Folder in which stores behind URLs are cached."] = ""
     host: Annotated[str, "Address to listen on; 0.0.0.0 for every network."] = "127.0.0.1"
     port: Annotated[int, "Port to listen on.", range(1, 65536)] = 8000
@@ -128,6 +132,8 @@ class Settings:
         if problems:
             raise InvalidSettings(problems)
         settings = cls(**_with_workers(values | given))
+        if settings.model_name and (not settings.store or is_url(settings.store)):
+            raise InvalidSettings(["model_name says how to call the one model in a folder: store must name the folder"])
         if settings.require_provider and settings.provider == (providers.AUTO,):
             raise InvalidSettings(
                 ["require_provider needs a provider to require, such as cuda: auto takes what it gets"]
@@ -194,6 +200,8 @@ def parse(name: str, text: str) -> Any:
         return devices.parse(text)
     if name == "provider":
         return providers.preference(text.split(","))
+    if name == "model_name":
+        return _model_name(text)
     if name == "provider_options":
         return providers.parse_options(text) if text else {}
     if get_origin(kind) is Literal or kind is bool:
@@ -207,6 +215,13 @@ def parse(name: str, text: str) -> Any:
     if kind is float:
         return 0.0 if name == "poll_interval" and text in ("0", "0.0") else _seconds(text)
     return text
+
+
+def _model_name(text: str) -> str:
+    try:
+        return check_model_name(text) if text else ""
+    except InvalidName:
+        raise ValueError("expected letters, digits, '.', '_' and '-', starting with a letter or digit") from None
 
 
 def _one_of(text: str, choices: Mapping[str, Any]) -> Any:

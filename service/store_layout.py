@@ -29,7 +29,10 @@ def _reasons(root: Path, folders: list[Path]) -> Iterator[str]:
             case (name, *_) if name.startswith("."):
                 pass
             case (number,) if _is_version(number):
-                yield f"store {str(root)!r} looks like the folder of one model; the store is the folder above it"
+                yield (
+                    f"store {str(root)!r} looks like the folder of one model; the store is the folder above it, "
+                    "or --model-name says how to call the model"
+                )
             case (model, version):
                 if not _is_model(model):
                     yield f"{folder} is not served: a model's name has letters, digits, '.', '_' and '-' only"

@@ -82,7 +82,7 @@ class StoreView:
             _by_group(news),
             troubles,
             gone=[name for name in served if name not in present],
-            gone_refused=[key for key in self._refused if not self._store.root.joinpath(key[0], str(key[1])).is_dir()],
+            gone_refused=[key for key in self._refused if not self._store.stored(*key).path.is_dir()],
         )
 
     def missing(self, name: str, versions: Iterable[int]) -> list[StoredVersion]:

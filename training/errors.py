@@ -16,7 +16,7 @@ TrainingError
 ├── DatasetAbsent           the data set's file is not here and could not be downloaded
 ├── DatasetAltered          the data set's file is not the one that is known
 ├── WeightsAbsent           the weights of a base are not here and could not be downloaded
-├── MissingPackage          a Python package that the job needs is not installed
+├── MissingPackage          a Python package that the job needs is not installed, or destroyed by another one
 ├── FitDiverged             the loss became NaN or infinite
 ├── OutOfMemory             the rows of a step, or the network, do not fit into the memory
 ├── CheckpointUnwritable    where the fit stands could not be saved: a full disk
@@ -130,7 +130,7 @@ class WeightsAbsent(TrainingError):
 
 
 class MissingPackage(TrainingError):
-    """A Python package that the job needs is not installed."""
+    """A Python package that the job needs is not installed, or was overwritten by another one."""
 
 
 class FitDiverged(TrainingError):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from model_store import STARTER_MODELS, ReadOnlyStore, Store, StoredVersion, WrongStoreUrl, opening
+from model_store.onnxruntime_builds import conflict, installed_builds
 from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
@@ -285,6 +286,8 @@ def needed_packages(recipe: Recipe) -> list[str]:
 def require_packages(needed: Sequence[str]) -> None:
     """Raise `MissingPackage` for all packages that are not installed, and say which extras bring them."""
     missing = [module for module in needed if importlib.util.find_spec(module) is None]
+    if trouble := conflict(installed_builds()):
+        raise MissingPackage(trouble)
     if missing:
         extras = dict.fromkeys(NEEDED_PACKAGES[module] for module in missing)
         install = ",".join(choices[0] for choices in extras)

@@ -6,29 +6,14 @@ The builds for CPU, CUDA and OpenVINO install the same folder and overwrite each
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import os
 from typing import Any
 
+from model_store.onnxruntime_builds import conflict, installed_builds
 from service.errors import ProviderUnavailable
-
-EXTRAS = {"onnxruntime": "cpu", "onnxruntime-gpu": "gpu", "onnxruntime-openvino": "openvino"}
 
 # Official builds from 1.29 on send telemetry unless told before the import; the name has changed, so both.
 TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
-
-
-def installed_builds() -> list[str]:
-    """List the onnxruntime packages that are installed."""
-    return [name for name in EXTRAS if _is_installed(name)]
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
 
 
 def check_builds(builds: list[str]) -> None:
@@ -37,11 +22,8 @@ def check_builds(builds: list[str]) -> None:
         raise ProviderUnavailable(
             "onnxruntime is not installed; install one of the extras cpu, gpu and openvino: pip install 'ovenbird[cpu]'"
         )
-    if len(builds) > 1:
-        raise ProviderUnavailable(
-            f"{' and '.join(builds)} are installed, and overwrite each other; uninstall them all, then install one: "
-            f"pip uninstall -y {' '.join(builds)} && pip install 'ovenbird[{EXTRAS[builds[0]]}]'"
-        )
+    if trouble := conflict(builds):
+        raise ProviderUnavailable(trouble)
 
 
 @functools.cache

@@ -31,8 +31,8 @@ from service.scoring.scorer import Plan, Scorer
 from service.scoring.sources import Chunk, PictureRows, RowFile, Source, open_rows, open_source
 from service.settings import Settings
 
-# Where each row came from; not written.
-FILE, ROW = "__ovenbird_file", "__ovenbird_row"
+# Where each row came from, and why it could not be read or answered; not written.
+FILE, ROW, PROBLEM = "__ovenbird_file", "__ovenbird_row", "__ovenbird_problem"
 # The input is cut into so many pieces for each worker, where it can be, so that none waits long for the last one.
 PIECES_EACH = 4
 # A processor both reads and scores; were all of them taken by those who score, nobody could read.
@@ -50,7 +50,13 @@ class Span:
     names: tuple[str, ...] | None = None
 
     def read(self, size: int, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Read the rows, each with its place; so many at a time."""
+        """Read the rows, each with its place, so many at a time; at last what went wrong, if something did."""
+        try:
+            yield from self._read(size, columns)
+        except ServiceError as error:
+            yield _told(error)
+
+    def _read(self, size: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         opened: RowFile = open_rows(self.path) if self.names is None else PictureRows(self.path, self.names)
         left, place = self.rows, self.start
         for table, _ in opened.read(size, columns, start=self.start if self.names is None else 0):
@@ -66,6 +72,16 @@ def _with_place(table: pa.Table, file: int, first: int) -> pa.Table:
     files = pa.repeat(pa.scalar(file, pa.int64()), len(table))
     rows = pa.array(range(first, first + len(table)), pa.int64())
     return table.append_column(FILE, files).append_column(ROW, rows)
+
+
+def _told(error: ServiceError) -> pa.Table:
+    """Put what went wrong into the stream of tables: of an exception, Ray brings back no more than its text."""
+    return pa.table({PROBLEM: [str(error)]})
+
+
+def _problem_in(table: pa.Table) -> str | None:
+    told = table.column(PROBLEM).to_pylist() if PROBLEM in table.column_names else []
+    return next((problem for problem in told if problem), None)
 
 
 def spans(source: Source, *, size: int, workers: int) -> list[Span]:
@@ -93,6 +109,15 @@ class ScoringActor:
         self._scorer = Scorer(prove_for_scoring(version, settings, processors=1), plan)
 
     def __call__(self, table: pa.Table) -> pa.Table:
+        """Score rows, or tell what went wrong."""
+        if _problem_in(table):
+            return table
+        try:
+            return self._answered(table)
+        except ServiceError as error:
+            return _told(error)
+
+    def _answered(self, table: pa.Table) -> pa.Table:
         """Score rows; those that do not follow each other in one file go by themselves, so that errors name them."""
         answered = []
         for piece in _consecutive(table):
@@ -180,7 +205,7 @@ def score_on_ray(
                     progress,
                 )
             except ray.exceptions.RayError as error:
-                raise _cause(error) from None
+                raise InferenceFailed(f"Ray: {str(error).strip().splitlines()[-1]}") from None
             finally:
                 ray.shutdown()
         done = output.finish(lambda file, parts: formats.join(parts, file, form))
@@ -193,7 +218,7 @@ def _connect(address: str) -> None:
         # A Ray of our own tells nobody that it runs, and is for this machine alone.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         own = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except Exception as error:  # Ray's own has no other class where a node does not start
@@ -211,6 +236,7 @@ def _answers(
     context.print_on_execution_start = False
     count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     found = spans(source, size=size, workers=count)
+    count = min(count, len(found))
     columns = plan.columns
 
     def read(item: dict[str, Any]) -> Iterator[pa.Table]:
@@ -237,6 +263,8 @@ def _write(answers: Any, source: Source, plan: Plan, output: Output, progress: P
     total = sum(counts) if len(counts) == len(source.files) else None
     before, seen = (0, -1), 0
     for number, table in enumerate(answers.iter_batches(batch_size=None, batch_format="pyarrow")):
+        if problem := _problem_in(table):
+            raise InferenceFailed(problem)
         before = _in_turn(table, before)
         seen += len(table)
         written = table.drop_columns([FILE, ROW])
@@ -260,13 +288,3 @@ def _in_turn(table: pa.Table, before: tuple[int, int]) -> tuple[int, int]:
             raise InferenceFailed(f"Ray gave row {row + 1} of file {file + 1} back out of turn: start it again")
         before = (file, row)
     return before
-
-
-def _cause(error: BaseException) -> ServiceError:
-    """Find what went wrong within what Ray made of it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ServiceError):
-            return seen
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return InferenceFailed(f"Ray: {str(error).strip().splitlines()[-1]}")

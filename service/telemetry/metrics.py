@@ -25,6 +25,7 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from service.telemetry.processes import Processes
 from service.telemetry.statistics import Statistics, VersionStatistics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -40,13 +41,25 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """All metrics; `text()` renders them for a scrape. `statistics` are the protocol's, fed by the same observers."""
+    """All metrics; `text()` renders them for a scrape. `statistics` are the protocol's, fed by the same observers.
 
-    def __init__(self, registry: CollectorRegistry | None = None, *, statistics: Statistics | None = None) -> None:
+    `processes` tell of the workers; without them nothing is told where several share their metrics through files.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry | None = None,
+        *,
+        statistics: Statistics | None = None,
+        processes: Processes | None = None,
+    ) -> None:
         self.statistics = statistics or Statistics()
+        self._processes = processes
         # A series with the time of creation beside every counter and histogram helps nobody and doubles the scrape.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = registry or CollectorRegistry()
+        if not is_multiprocess():
+            self._registry.register(processes or Processes())
         # (model, version) → the provider that is shown; a version may come back on another one.
         self._providers: dict[tuple[str, str], str] = {}
         # (model, version) → the batch sizes whose run times are shown.
@@ -169,12 +182,14 @@ class Metrics:
 
     def text(self) -> bytes:
         """Render the metrics in Prometheus's text format, summed over all workers."""
-        return _text_of_all_workers() if is_multiprocess() else generate_latest(self._registry)
+        return _text_of_all_workers(self._processes) if is_multiprocess() else generate_latest(self._registry)
 
 
-def _text_of_all_workers() -> bytes:
+def _text_of_all_workers(processes: Processes | None) -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if processes is not None:
+        registry.register(processes)
     for _ in range(SCRAPE_TRIES - 1):
         # A worker that starts or ends makes and removes its files while they are read here.
         with contextlib.suppress(struct.error, OSError, ValueError):

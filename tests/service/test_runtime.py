@@ -14,6 +14,7 @@ import tiny_models
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model_store.onnxruntime_builds import installed_builds
 from service.errors import InputRejected, ModelRefused, ProviderUnavailable
 from service.runtime import onnxruntime_build, warmup
 from service.runtime.processors import processors_of_own, usable_processors
@@ -34,7 +35,7 @@ def test_none_or_two_builds_of_onnxruntime_are_refused_with_the_way_out(builds: 
 
 
 def test_the_one_build_that_is_installed_is_found() -> None:
-    (build,) = onnxruntime_build.installed_builds()
+    (build,) = installed_builds()
 
     assert importlib.metadata.version(build)
 

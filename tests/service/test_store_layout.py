@@ -27,7 +27,11 @@ def test_a_store_as_it_should_be_is_passed_in_silence(tmp_path: Path) -> None:
     [
         ("net.onnx", "{root} holds an ONNX file that is not served: expected <store>/<model>/<version>/model.onnx"),
         ("m/net.onnx", "{root}/m holds an ONNX file that is not served: expected <store>/<model>/<version>/model.onnx"),
-        ("1/model.onnx", "store '{root}' looks like the folder of one model; the store is the folder above it"),
+        (
+            "1/model.onnx",
+            "store '{root}' looks like the folder of one model; the store is the folder above it, "
+            "or --model-name says how to call the model",
+        ),
         ("m/v2/model.onnx", "{root}/m/v2 is not served: a version's folder is called by a whole number, such as 1"),
         ("m/02/model.onnx", "{root}/m/02 is not served: a version's folder is called by a whole number, such as 1"),
         ("a b/1/model.onnx", "{root}/a b/1 is not served: a model's name has letters, digits, '.', '_' and '-' only"),

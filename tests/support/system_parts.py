@@ -27,6 +27,13 @@ def require_cached_data(name: str) -> Path:
     return path
 
 
+def require_file(path: Path, message: str) -> Path:
+    """Find a file that does not lie in the repository; `message` says what is absent."""
+    if not path.exists():
+        _absent(message)
+    return path
+
+
 def require_openvino() -> str:
     """Find `ovenbird` in the environment that `make test` makes for OpenVINO's build of onnxruntime."""
     environment = Path(os.environ.get("OPENVINO_VENV") or Path(__file__).parents[2] / ".venv-openvino")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import tiny_models
 
 from model_store import STARTER_MODELS, Store
+from model_store.onnxruntime_builds import installed_builds
 from training.cli_parts import outcome
 from training.datasets import DESCRIPTIONS
 from training.recipes import RECIPES
@@ -203,3 +205,20 @@ def test_the_outcome_names_the_other_models_of_a_group(tmp_path: Path) -> None:
 
     assert alone[-1] == "ask it     ovenbird predict whole rows.csv"
     assert together[-1] == "also       whole-encoder, whole-decoder"
+
+
+def test_two_builds_of_onnxruntime_end_a_job_before_it_begins(tmp_path: Path) -> None:
+    other = "onnxruntime-gpu" if "onnxruntime" in installed_builds() else "onnxruntime"
+    noted = tmp_path / f"{other.replace('-', '_')}-1.0.dist-info"
+    noted.mkdir()
+    (noted / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {other}\nVersion: 1.0\n")
+    words = [str(Path(sys.executable).with_name("ovenbird")), "train", "perceptron", "--store", str(tmp_path / "store")]
+
+    ended = subprocess.run(
+        words, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+
+    assert ended.returncode == 1
+    assert "are installed, and overwrite each other; uninstall them all, then install one" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert not (tmp_path / "store").exists()

@@ -1,0 +1,82 @@
+"""compose.yaml and what it mounts agree with each other and with the service."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def read(name: str) -> Any:
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
+
+
+COMPOSE = read("compose.yaml")
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+
+def mounts(service: str) -> dict[str, str]:
+    """Target → source."""
+    words = [re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume) for volume in SERVICES[service].get("volumes", [])]
+    return {word.split(":")[1]: word.split(":")[0] for word in words}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_container_is_hardened(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_everything_that_is_mounted_is_there(name: str) -> None:
+    for source in mounts(name).values():
+        assert source in COMPOSE["volumes"] or (ROOT / source).exists()
+
+
+def test_the_service_waits_longer_than_its_requests_may_take() -> None:
+    grace = int(SERVICES["ovenbird"]["stop_grace_period"].removesuffix("s"))
+
+    assert grace > Settings().graceful_timeout + 5
+    assert set(SERVICES["ovenbird"]["environment"]) <= set(Settings().to_env())
+
+
+def test_prometheus_scrapes_the_service_and_reads_the_rules() -> None:
+    (jobs,) = [
+        job for job in read("deploy/prometheus/prometheus.yaml")["scrape_configs"] if job["job_name"] == "ovenbird"
+    ]
+    (found,) = jobs["dns_sd_configs"]
+    (port,) = SERVICES["ovenbird"]["ports"]
+
+    assert found["names"] == ["ovenbird"]
+    assert port.endswith(f":{found['port']}")
+    (rules,) = read("deploy/prometheus/prometheus.yaml")["rule_files"]
+    assert mounts("prometheus")[rules] == "./deploy/prometheus/rules.yaml"
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    (source,) = read("deploy/grafana/provisioning/datasources/prometheus.yaml")["datasources"]
+    (provider,) = read("deploy/grafana/provisioning/dashboards/ovenbird.yaml")["providers"]
+    folder = provider["options"]["path"]
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert mounts("grafana")[f"{folder}/ovenbird.json"] == "./deploy/grafana/dashboard.json"
+    assert home == f"{folder}/ovenbird.json"
+
+
+def test_training_publishes_where_the_service_reads() -> None:
+    store = SERVICES["ovenbird"]["environment"]["OVENBIRD_STORE"]
+
+    assert mounts("train")[store] == mounts("ovenbird")[store] == "models"
+    assert SERVICES["train"]["entrypoint"] == ["ovenbird", "train", "--store", store]
