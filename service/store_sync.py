@@ -5,11 +5,15 @@ A store that is away is told once; what is in the cache serves on. A folder need
 
 from __future__ import annotations
 
+import random
 import time
 
 from model_store import Store, StoreError
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
+
+# By what share the time between two looks differs.
+SPREAD = 0.1
 
 
 class StoreSync:
@@ -51,10 +55,14 @@ class StoreSync:
             self._succeeded(at)
 
     def seconds_until_next(self, interval: float, *, serves: bool) -> float:
-        """Say how long to wait: where nothing serves yet, failed looks are repeated sooner, ever less often."""
+        """Say how long to wait: where nothing serves yet, failed looks are repeated sooner, ever less often.
+
+        A remote store is looked at by chance a little sooner or later: replicas that began together, and found it away
+        together, would ask it in the same moment for ever.
+        """
         if self._trouble and not serves:
-            return float(min(interval, 0.5 * 2 ** min(self._failures, 10)))
-        return interval
+            interval = float(min(interval, 0.5 * 2 ** min(self._failures, 10)))
+        return interval * random.uniform(1 - SPREAD, 1 + SPREAD) if self._store.is_remote else interval  # noqa: S311
 
     def _failed(self, reason: str) -> None:
         if not self._trouble:

@@ -15,6 +15,7 @@ from model_store import StoreError, open_store
 from service.app import create_app
 from service.repository import Repository
 from service.settings import Settings
+from service.store_sync import StoreSync
 from service.telemetry.metrics import Metrics
 
 pytest.importorskip("fsspec")
@@ -193,3 +194,12 @@ def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.Capture
 )
 def test_a_folder_is_looked_at_more_often_than_a_url(store: str, asked: float, seconds: float) -> None:
     assert Settings(store=store, poll_interval=asked).seconds_between_looks == seconds
+
+
+def test_replicas_that_began_together_do_not_look_together(tmp_path: Path) -> None:
+    sync = StoreSync(open_store(f"file://{tmp_path}", cache=tmp_path / "cache"), Metrics())
+
+    waits = {sync.seconds_until_next(30.0, serves=True) for _ in range(20)}
+
+    assert len(waits) > 1
+    assert all(27 <= wait <= 33 for wait in waits)
