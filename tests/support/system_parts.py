@@ -12,9 +12,10 @@ import pytest
 
 
 def require_program(*names: str) -> str:
-    """Find one of these programs on the PATH."""
+    """Find one of these programs on the PATH, or beside the Python that runs the tests."""
+    places = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
     for name in names:
-        if found := shutil.which(name):
+        if found := shutil.which(name, path=places):
             return found
     return _absent(f"the program {names[0]} is absent: install it to run this test")
 
