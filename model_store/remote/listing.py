@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -57,7 +57,7 @@ class Listing:
                     beside[path] = entry
                 case [model, name, claim] if name == CLAIMS and (key := _key(model, claim.partition("-")[0])):
                     claims[key] = (*claims.get(key, ()), path)
-                case [model, number, *rest] if rest and ".." not in rest and (key := _key(model, number)):
+                case [model, number, *rest] if _stays_inside(rest) and (key := _key(model, number)):
                     versions.setdefault(key, {})["/".join(rest)] = entry
         return cls({key: RemoteVersion(files) for key, files in versions.items()}, claims, beside)
 
@@ -73,6 +73,11 @@ def _key(model: str, number: str) -> tuple[str, int] | None:
         return check_model_name(model), parse_version(number)
     except StoreError:
         return None
+
+
+def _stays_inside(parts: Sequence[str]) -> bool:
+    """Tell whether a file's path stays in its folder: an object's key may hold anything, `//` among it."""
+    return bool(parts) and {"", ".", ".."}.isdisjoint(parts)
 
 
 def _is_model(name: str) -> bool:

@@ -258,3 +258,10 @@ def test_a_listing_is_sorted_into_versions_claims_and_the_rest() -> None:
     assert listing.claims == {("m", 7): ("m/.claims/7-abc",), ("other", 9): ("other/.claims/9-x",)}
     assert set(listing.beside) == {"m/labels.json", "m/serving.json"}
     assert [listing.free_number(of) for of in (["m"], ["m", "other"], ["new"])] == [8, 10, 1]
+
+
+@pytest.mark.parametrize("key", ["m/1//etc/passwd", "m/1/../2/model.onnx", "m/1/./model.onnx", "m/1/"])
+def test_a_key_that_leads_out_of_its_folder_is_passed_over(key: str) -> None:
+    listing = Listing.of({key: Entry(1, None, None), "m/1/model.onnx": Entry(1, None, None)})
+
+    assert listing.versions["m", 1].files.keys() == {"model.onnx"}
