@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from click.testing import CliRunner, Result
 
 from model_store import STARTER_MODELS, Draft, Golden, Manifest, Store
@@ -240,12 +241,15 @@ def test_other_data_is_refused_even_where_nothing_is_known_of_the_rows(publish, 
     assert "(coins and dice and cards)" in ask("a", "b").output
 
 
-def test_versions_without_predictions_show_their_metrics_alone(ask) -> None:
-    shown = ask("mnist-dnn", "mnist-cnn", store=STARTER_MODELS)
+def test_versions_without_predictions_show_their_figures_alone(ask, tmp_path: Path) -> None:
+    for factor in (2.0, 3.0):
+        tiny_models.publish_affine(Store(tmp_path / "store"), factor=factor)
+
+    shown = ask("double@1", "double@2")
 
     assert shown.exit_code == 0
-    assert "accuracy" in shown.output
-    assert "note: mnist-dnn@1 and mnist-cnn@1 have no predictions.npz" in shown.output
+    assert "bytes" in shown.output
+    assert "note: double@1 and double@2 have no predictions.npz" in shown.output
 
 
 def test_a_label_names_a_version(publish, ask, tmp_path: Path) -> None:
@@ -279,8 +283,8 @@ def test_the_page_shows_both_confusions_and_curves_without_a_script(ask, tmp_pat
     parsed = _Page()
     parsed.feed(page.read_text(encoding="utf-8"))
     assert "script" not in parsed.tags
-    assert parsed.tags.count("svg") == 4
-    assert {"mnist-dnn@1", "mnist-cnn@1", "0.9784", "0.9925", "+0.0141"} <= set(parsed.cells)
+    assert parsed.tags.count("svg") == 8
+    assert {"mnist-dnn@1", "mnist-cnn@1", "0.9792", "0.9937", "+0.0145"} <= set(parsed.cells)
     assert page.stat().st_size < 1_500_000
 
 

@@ -8,12 +8,14 @@ import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 from matplotlib.figure import Figure
 
-from model_store import STARTER_MODELS, StoredVersion
+from model_store import StoredVersion
 from model_store.manifest import REPORT_FILE, DatasetFacts, Parity
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from service.app import create_app
@@ -241,11 +243,12 @@ def test_the_service_shows_the_page_confined_and_links_to_it(digits: StoredVersi
     assert 'href="v2/models/reported/report"' in overview
 
 
-def test_a_version_without_a_page_says_so() -> None:
-    client = create_app(Settings(store=str(STARTER_MODELS), control="explicit", load=("wine-dnn",))).test_client()
+def test_a_version_without_a_page_says_so(tmp_path: Path) -> None:
+    tiny_models.publish_affine(tmp_path)
+    client = create_app(Settings(store=str(tmp_path), control="none")).test_client()
 
-    answer = client.get("/v2/models/wine-dnn/report")
+    answer = client.get("/v2/models/double/report")
 
     assert answer.status_code == 404
-    assert "model 'wine-dnn' version 1 has no report" in answer.json["error"]
-    assert "wine-dnn/report" not in client.get("/", headers={"Accept": "text/html"}).text
+    assert "model 'double' version 1 has no report" in answer.json["error"]
+    assert "double/report" not in client.get("/", headers={"Accept": "text/html"}).text
