@@ -9,9 +9,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# Test files that run side by side; each may hold TensorFlow, about 1 GB. Services and trainings under test wait now and
-# then, so that one more than there are processors keeps two of them busy.
-JOBS ?= 3
+# Test files that run side by side; each may hold TensorFlow, about 1 GB.
+JOBS ?= 2
 BIN := $(VENV)/bin
 # The builds of onnxruntime overwrite each other, so that for OpenVINO lies in an environment of its own.
 OPENVINO := $(VENV)-openvino

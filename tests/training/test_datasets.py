@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pickle
@@ -42,9 +43,15 @@ def load(name: str | Path, form: Form | None = None, **options: str) -> Dataset:
     return datasets.load(str(name), FileOptions(**options), form=form)
 
 
+@functools.cache
+def bundled(name: str) -> Dataset:
+    """Load a data set once for all tests that only look at it: `stdlib` takes seconds."""
+    return load(name)
+
+
 @pytest.mark.parametrize("name", BUNDLED)
 def test_a_bundled_data_set_is_raw_and_as_described(name: str) -> None:
-    dataset = load(name)
+    dataset = bundled(name)
     shape, dtype = SHAPES[name]
 
     assert dataset.train.inputs.shape[1:] == dataset.test.inputs.shape[1:] == shape
@@ -58,7 +65,7 @@ def test_a_bundled_data_set_is_raw_and_as_described(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "stdlib"])
 def test_loading_twice_gives_the_same_rows(name: str) -> None:
-    first, second = load(name), load(name)
+    first, second = bundled(name), load(name)
 
     assert first.sha256 == second.sha256
     assert np.array_equal(first.test.inputs, second.test.inputs)
@@ -73,7 +80,7 @@ def test_diabetes_targets_are_in_their_own_unit() -> None:
 
 
 def test_code_and_prose_are_what_they_say() -> None:
-    dataset = load("stdlib")
+    dataset = bundled("stdlib")
     everything = [*dataset.train.inputs, *dataset.test.inputs]
 
     assert len(set(everything)) == len(everything)
