@@ -33,15 +33,15 @@ KEPT_VERSIONS = 3
 class Mirror:
     """Mirrors a store into a cache.
 
-    What changes besides the cache: `_away`, why the last look failed, and `_bad`: versions whose files differ from
-    their manifests, as they were then. Unchanged, those are not fetched again.
+    What changes besides the cache: `_away`, why the last look failed and when, and `_bad`: versions whose files differ
+    from their manifests, as they were then. Unchanged, those are not fetched again.
     """
 
     def __init__(self, files: RemoteFiles, cache: Cache) -> None:
         self._files = files
         self._cache = cache
         self._local = Store(cache.root)
-        self._away = ""
+        self._away = ("", 0.0)
         self._bad: dict[tuple[str, int], tuple[list[Entry], str]] = {}
 
     def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
@@ -57,16 +57,18 @@ class Mirror:
         """
         with self._cache.turn(wait=wait or not self._cache.seen().at) as mine:
             seen = self._cache.seen()
+            if seen.at > self._away[1]:  # another process has reached it since
+                self._away = ("", 0.0)
             if not mine or 0 <= time.time() - seen.at < max_age:
                 return seen.at
             try:
                 looked = self._bring_in_line(seen)
             except StoreAway as error:
-                self._away = str(error)
+                self._away = (str(error), time.time())
                 raise
             except OSError as error:
                 raise StoreError(f"cannot write to the cache {str(self._cache.root)!r}: {error.strerror}") from None
-            self._away = ""
+            self._away = ("", 0.0)
             return looked
 
     def fetch(self, stored: StoredVersion) -> None:
@@ -79,8 +81,8 @@ class Mirror:
         """
         if not self._lacking(stored):
             return
-        if self._away:
-            raise StoreAway(f"{stored} is not in the cache, and {self._away}")
+        if reason := self._away[0]:
+            raise StoreAway(f"{stored} is not in the cache, and {reason}")
         with self._cache.turn():
             lacking = self._lacking(stored)
             if lacking:

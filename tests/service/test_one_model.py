@@ -9,7 +9,7 @@ import httpx
 import pytest
 import tiny_models
 from click.testing import CliRunner
-from service_process import RunningService, affine_body, running
+from service_process import RunningService, affine_body, running, wait_for
 
 from model_store import STARTER_MODELS, OneModelStore
 from service.cli import serve
@@ -52,13 +52,17 @@ def test_a_models_folder_is_watched(tmp_path: Path) -> None:
     assert (before, after) == (([2, 4, 6],) * 2, ([3, 6, 9],) * 2)
 
 
-def test_a_folder_without_a_model_is_told_in_the_log(tmp_path: Path) -> None:
-    with running(tmp_path, model_name="my-isvc") as service:
+def test_a_folder_without_a_model_is_not_ready_and_says_why(tmp_path: Path) -> None:
+    with running(tmp_path, wait=False, model_name="my-isvc") as service:
+        wait_for(lambda: "serving 0 models" in service.log(), "the service", seconds=30)
         ready = httpx.get(f"{service.url}/v2/models/my-isvc/ready").status_code
+        server = httpx.get(f"{service.url}/v2/health/ready")
         log = service.log()
 
+    reason = f"'{tmp_path}' holds no model: expected model.onnx, or folders called 1, 2, … that hold one"
     assert ready == 404
-    assert f"'{tmp_path}' holds no model: expected model.onnx, or folders called 1, 2, … that hold one" in log
+    assert (server.status_code, server.json()) == (503, {"ready": False, "reason": reason})
+    assert reason in log
 
 
 def test_a_model_of_a_group_is_served_without_the_others() -> None:

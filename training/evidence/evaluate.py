@@ -100,7 +100,7 @@ def regression(answers: Floats, targets: Floats) -> dict[str, float]:
     """Measure values [n, 1] against targets, in the data's own unit; r2 is the share of the variance explained."""
     error = answers[:, 0].astype(np.float64) - targets
     squared = float(np.mean(error**2))
-    metrics = {"mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}
+    metrics = {"mean_absolute_error": float(np.mean(np.abs(error))), "mean_squared_error": squared}
     variance = float(np.var(targets.astype(np.float64)))
     if variance > 0:
         metrics["r2"] = 1 - squared / variance
@@ -120,7 +120,7 @@ def reconstruction(answers: Floats, pixels: Floats) -> dict[str, float]:
     """Measure reconstructed pixels against the originals, both in 0..1."""
     error = answers.astype(np.float64) - pixels
     squared = float(np.mean(error**2))
-    return {"mean_squared_error": squared, "mean_absolute_error": float(np.mean(np.abs(error))), "loss": squared}
+    return {"mean_squared_error": squared, "mean_absolute_error": float(np.mean(np.abs(error)))}
 
 
 def reconstruction_details(answers: Floats, pixels: Floats) -> dict[str, Any]:
