@@ -109,9 +109,10 @@ def _lines(model: str, costs: Costs, demand: Demand, found: Plan, source: Path, 
         f"  replicas     {found.replicas}{each}: {found.for_throughput} workers for the rate with "
         f"{demand.headroom:.0%} headroom, {found.for_latency} for p99, and {demand.spare} spare",
         f"  utilisation  {found.utilisation:.0%} of the most; workers busy {found.seen.busy:.0%} of the time",
-        f"  headroom     up to {found.workers * most:,.0f} requests/s",
+        f"  at most      {found.workers * most:,.0f} requests/s",
         f"  latency      p50 {found.seen.p50 * 1e3:.2f} ms, p99 {found.seen.p99 * 1e3:.2f} ms, "
         f"{found.seen.mean_batch:.1f} requests a batch; p99 {gone.p99 * 1e3:.2f} ms without the spare",
+        "               (reckoned: waiting and computing alone, on cores that nobody shares; the least that it can be)",
         f"  memory       {found.bytes / 1e9:.1f} GB, {found.bytes / found.replicas / 1e6:.0f} MB each",
     ]
     if priced:

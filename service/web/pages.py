@@ -50,7 +50,8 @@ def overview() -> Response:
         for served in served_versions(parts().repository, index)
     ]
     refused = [status for status in index if status.state != "READY"]
-    page = render_template("overview.html", rows=rows, refused=refused)
+    trouble = parts().repository.store_trouble
+    page = render_template("overview.html", rows=rows, refused=refused, trouble=trouble)
     return Response(page, mimetype="text/html", headers={"Vary": "Accept"})
 
 
