@@ -2,6 +2,8 @@
 
 ScoringError
 ├── InvalidSource     the input cannot be read as rows
+│   └── UnknownSource there is no such input, or it is of no kind that is read
+├── OutputIsInput     the output would take the place of what is to be scored
 ├── InvalidColumns    the input's columns do not fit the model, or those of the answers clash
 ├── BadRow            a row that cannot be answered; names file and row
 ├── AnotherScoring    the output belongs to another input, model or other options
@@ -19,6 +21,14 @@ class ScoringError(ServiceError):
 
 class InvalidSource(ScoringError):
     """The input is not there, or cannot be read as rows."""
+
+
+class UnknownSource(InvalidSource):
+    """There is no such input, or it is of no kind that is read."""
+
+
+class OutputIsInput(ScoringError):
+    """The output would take the place of what is to be scored, or become a part of it."""
 
 
 class InvalidColumns(ScoringError):
