@@ -13,7 +13,7 @@ from model_store.errors import InvalidName, UnknownModel, UnknownVersion
 from model_store.store import Store, StoredVersion
 from model_store.store_options import fail_in_one_line, open_store, store_option
 from service.errors import InvalidSettings, ServiceError, UnknownLabel
-from service.scoring.errors import InvalidColumns, OutputIsInput, UnknownSource
+from service.scoring.errors import InvalidColumns, NothingChosen, OutputIsInput, UnknownSource
 from service.settings import Settings, parse
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 INTERRUPTED = 130
 # What the command was asked for is not there, or cannot be had together.
 WRONG_USE = (
-    InvalidColumns, InvalidName, OutputIsInput, UnknownLabel, UnknownModel, UnknownSource,
+    InvalidColumns, InvalidName, NothingChosen, OutputIsInput, UnknownLabel, UnknownModel, UnknownSource,
     UnknownVersion,
 )  # fmt: skip
 EXTRAS = {"pyarrow": "score", "ray": "score,ray", "pandas": "score,ray", "onnxruntime": "score"}
@@ -138,7 +138,8 @@ def score(
       ovenbird score mnist-dnn --in pixels.npz --out answers.parquet --column images
       ovenbird score wine-dnn --in wines/ --out answers.parquet --ray auto --workers 8
 
-    The version is checked as the service checks it, its golden rows among it, before it may answer.
+    MODEL alone is the newest version that the service would serve: as its policy says, and none that was withdrawn.
+    MODEL@VERSION is any. It is checked as the service checks it, its golden rows among it, before it may answer.
 
     COLUMNS are found by the names that the model has for them (ovenbird store show MODEL). An image is a path
     (relative to the table's folder), the bytes of a picture, or a list of pixels. The answers stand beside the columns
@@ -192,7 +193,7 @@ def _score(
         outcome = job.score(stored, settings, source, target, options, fresh=fresh)
     else:
         outcome = _score_on_ray(stored, settings, source, target, options, fresh, address, workers)
-    click.echo(_told(outcome, target))
+    click.echo(_told(outcome, target, stored))
 
 
 def _score_on_ray(
@@ -204,8 +205,8 @@ def _score_on_ray(
     return score_on_ray(stored, settings, source, target, options, address=address, workers=workers, fresh=fresh)
 
 
-def _told(outcome: Outcome, target: Path) -> str:
-    counted = f"{outcome.rows:,} rows" + (f", {outcome.bad:,} of them with an error" if outcome.bad else "")
+def _told(outcome: Outcome, target: Path, stored: StoredVersion) -> str:
+    counted = f"{outcome.rows:,} rows by {stored}" + (f", {outcome.bad:,} of them with an error" if outcome.bad else "")
     if outcome.already:
         return f"{target} is done already: {counted} (--fresh scores them again)"
     return f"{target}: {counted}, in {outcome.seconds:.1f} s"

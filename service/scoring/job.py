@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from model_store import Store, StoredVersion
+from model_store.errors import UnknownModel
 from model_store.manifest import sha256_of
 from model_store.store import LATEST
 from service.errors import UnknownLabel
@@ -27,7 +28,7 @@ from service.runtime.processors import usable_processors
 from service.scoring import formats
 from service.scoring.answers import Answers
 from service.scoring.binding import bind, is_list
-from service.scoring.errors import InvalidColumns, InvalidSource, OutputIsInput
+from service.scoring.errors import InvalidColumns, InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.formats import Format
 from service.scoring.parts import Output
 from service.scoring.progress import Progress
@@ -64,20 +65,34 @@ class Outcome:
 
 
 def find_version(store: Store, asked: str) -> StoredVersion:
-    """Find MODEL, MODEL@VERSION or MODEL@LABEL in a store.
+    """Find MODEL, MODEL@VERSION or MODEL@LABEL in a store; of MODEL alone the newest version that would be served.
 
     Raises:
         StoreError: there is no such model or version.
+        NothingChosen: no version of the model would be served.
         UnknownLabel: the model has no version of this name.
     """
     name, _, version = asked.partition("@")
-    if not version or version == LATEST or version.isdecimal():
-        return store.resolve(name, version or LATEST)
-    store.resolve(name)
+    if not version or version == LATEST:
+        return _newest_served(store, name)
+    if version.isdecimal():
+        return store.resolve(name, version)
+    if not store.versions(name):
+        raise UnknownModel(name, known=store.models())
     labels = store.labels(name)
     if version not in labels:
         raise UnknownLabel(name, version, known=labels)
     return store.resolve(name, labels[version])
+
+
+def _newest_served(store: Store, name: str) -> StoredVersion:
+    known = store.versions(name)
+    if not known:
+        raise UnknownModel(name, known=store.models())
+    selected = store.select(name, known=known)
+    if not selected.versions:
+        raise NothingChosen(name, policy=selected.policy, known=known, withdrawn=store.serving(name).withdrawn)
+    return store.resolve(name, selected.versions[-1])
 
 
 def open_apart(source: Path, target: Path) -> Source:

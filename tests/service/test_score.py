@@ -17,6 +17,8 @@ import tiny_models
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from model_store import Store, steering
+from model_store.serving import Serving, VersionPolicy
 from service.score_cli import score
 
 Scored = Callable[..., list[dict[str, Any]]]
@@ -270,7 +272,58 @@ def test_a_label_chooses_the_version(run: Callable[..., Result]) -> None:
     shown = run("table@stable", "--in", "in.csv", "--out", "out.csv")
 
     assert shown.exit_code == 0, shown.output
+    assert "out.csv: 1 rows by table@1, in " in shown.output
     assert json.loads(Path("out.csv.score.json").read_text())["job"]["model"]["name"] == "table@1"
+
+
+@pytest.fixture
+def two_versions(tmp_path: Path) -> Store:
+    """Model `double`: version 1 doubles, version 2 triples."""
+    store = Store(tmp_path / "store")
+    tiny_models.publish_affine(store)
+    tiny_models.publish_affine(store, factor=3.0)
+    return store
+
+
+@pytest.fixture
+def answer(two_versions: Store, tmp_path: Path) -> Callable[[str], Any]:
+    """Score a row of ones: the first number of the answer, or what is said instead of one."""
+    (tmp_path / "in.jsonl").write_text('{"x": [1.0, 1.0, 1.0]}\n')
+
+    def answer(model: str) -> Any:
+        target = tmp_path / "out.jsonl"
+        asked = [model, "--in", str(tmp_path / "in.jsonl"), "--out", str(target), "--fresh"]
+        shown = CliRunner().invoke(score, [*asked, "--store", str(two_versions.root)])
+        return json.loads(target.read_text())["y"][0] if shown.exit_code == 0 else (shown.exit_code, shown.output)
+
+    return answer
+
+
+def test_a_model_alone_is_the_newest_version_that_is_served(two_versions: Store, answer: Callable[[str], Any]) -> None:
+    newest = answer("double")
+    steering.roll_back(two_versions, "double")
+    rolled_back, by_latest, by_number = answer("double"), answer("double@latest"), answer("double@2")
+
+    assert (newest, rolled_back, by_latest, by_number) == (3.0, 2.0, 2.0, 3.0)
+
+
+def test_a_model_alone_is_the_version_that_the_policy_names(two_versions: Store, answer: Callable[[str], Any]) -> None:
+    steering.set_policy(two_versions, "double", VersionPolicy.parse("specific:1"))
+
+    assert answer("double") == 2.0
+
+
+def test_a_model_without_a_version_that_is_served_must_be_asked_for_by_version(
+    two_versions: Store, answer: Callable[[str], Any]
+) -> None:
+    serving = Serving(withdrawn=(1, 2))
+    two_versions.replace_file("double", "serving.json", serving.to_json())
+
+    code, said = answer("double")
+
+    assert code == 2
+    assert "no version that would be served (policy latest:1; it has: 1, 2, withdrawn: 1, 2)" in said
+    assert answer("double@1") == 2.0
 
 
 @pytest.mark.parametrize("fresh", [[], ["--fresh"]], ids=["", "fresh"])
