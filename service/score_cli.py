@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from model_store import StoreError
+from model_store.errors import InvalidName, UnknownModel, UnknownVersion
 from model_store.store import Store, StoredVersion
 from model_store.store_options import fail_in_one_line, open_store, store_option
-from service.errors import InvalidSettings, ServiceError
+from service.errors import InvalidSettings, ServiceError, UnknownLabel
+from service.scoring.errors import InvalidColumns, NothingChosen, OutputIsInput, UnknownSource
 from service.settings import Settings, parse
 
 if TYPE_CHECKING:
@@ -21,7 +23,18 @@ Result = TypeVar("Result")
 
 # What a program ends with that was stopped with Ctrl-C.
 INTERRUPTED = 130
+# What the command was asked for is not there, or cannot be had together.
+WRONG_USE = (
+    InvalidColumns, InvalidName, NothingChosen, OutputIsInput, UnknownLabel, UnknownModel, UnknownSource,
+    UnknownVersion,
+)  # fmt: skip
 EXTRAS = {"pyarrow": "score", "ray": "score,ray", "pandas": "score,ray", "onnxruntime": "score"}
+
+
+class WrongUse(click.ClickException):
+    """What was asked for cannot be done as it was asked: one line, and the exit code of wrong use."""
+
+    exit_code = 2
 
 
 def _column(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -71,13 +84,14 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
     metavar="[INPUT=]NAME",
     multiple=True,
     callback=_column,
-    help="The table's column for an input, if it has another name. Repeatable.",
+    help="The table's column for an input, if it has another name. INPUT is a name that `ovenbird store show MODEL` "
+    "lists: of an input, or of one of its columns. Repeatable.",
 )
 @click.option(
     "--keep",
     metavar="NAME,NAME…",
     callback=_names,
-    help="Columns to pass through.  [default: all but the pictures and vectors that are scored]",
+    help="Columns to pass through; '' keeps none.  [default: all but the pictures and vectors that are scored]",
 )
 @click.option("--all", "all_probabilities", is_flag=True, help="All probabilities, not that of the best label alone.")
 @click.option("--prefix", default="", metavar="TEXT", help="Put before the names of the answers' columns.")
@@ -86,7 +100,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
     type=click.Choice(["fail", "null"]),
     default="fail",
     show_default=True,
-    help="A row that cannot be answered: end there; or write nulls, and why into a column `error`.",
+    help="A row that cannot be answered: end there; or write nulls, and why into a column `error`. The file itself "
+    "must be well-formed: a line that is not JSON, or a row of a CSV with too few cells, ends the scoring either way.",
 )
 @click.option("--batch-size", type=click.IntRange(1, 65536), help="Rows that run together.  [default: as measured]")
 @click.option(
@@ -123,7 +138,8 @@ def score(
       ovenbird score mnist-dnn --in pixels.npz --out answers.parquet --column images
       ovenbird score wine-dnn --in wines/ --out answers.parquet --ray auto --workers 8
 
-    The version is checked as the service checks it, its golden rows among it, before it may answer.
+    MODEL alone is the newest version that the service would serve: as its policy says, and none that was withdrawn.
+    MODEL@VERSION is any. It is checked as the service checks it, its golden rows among it, before it may answer.
 
     COLUMNS are found by the names that the model has for them (ovenbird store show MODEL). An image is a path
     (relative to the table's folder), the bytes of a picture, or a list of pixels. The answers stand beside the columns
@@ -132,7 +148,8 @@ def score(
 
     STOPPED by Ctrl-C, a kill or a full disk? The same command goes on where it was; no row is lost or doubled. Until
     it is done, OUT.parts holds what is finished; OUT.score.json says what was scored, by which model. An output that is
-    done is not scored again; with another input, model or option it is refused, unless you say --fresh.
+    done is not scored again; with another input, model or option it is refused, unless you say --fresh. An output that
+    is an input, or lies in the input's folder, is always refused.
 
     RAY needs the extra `ray` here and Ovenbird on every machine of the cluster, and input files that all of them can
     read under the same path. The model is sent to them; this process writes the output. A scoring with --ray cannot go
@@ -176,7 +193,7 @@ def _score(
         outcome = job.score(stored, settings, source, target, options, fresh=fresh)
     else:
         outcome = _score_on_ray(stored, settings, source, target, options, fresh, address, workers)
-    click.echo(_told(outcome, target))
+    click.echo(_told(outcome, target, stored))
 
 
 def _score_on_ray(
@@ -188,15 +205,15 @@ def _score_on_ray(
     return score_on_ray(stored, settings, source, target, options, address=address, workers=workers, fresh=fresh)
 
 
-def _told(outcome: Outcome, target: Path) -> str:
-    counted = f"{outcome.rows:,} rows" + (f", {outcome.bad:,} of them with an error" if outcome.bad else "")
+def _told(outcome: Outcome, target: Path, stored: StoredVersion) -> str:
+    counted = f"{outcome.rows:,} rows by {stored}" + (f", {outcome.bad:,} of them with an error" if outcome.bad else "")
     if outcome.already:
         return f"{target} is done already: {counted} (--fresh scores them again)"
     return f"{target}: {counted}, in {outcome.seconds:.1f} s"
 
 
 def _in_one_line(work: Callable[[], Result], target: Path | None) -> Result:
-    """Do the work; what goes wrong ends the command with one line and exit code 1, or 130 for Ctrl-C."""
+    """Do the work; what goes wrong ends the command with one line and exit code 1, 2 for wrong use, 130 for Ctrl-C."""
     try:
         return work()
     except ModuleNotFoundError as error:
@@ -206,6 +223,8 @@ def _in_one_line(work: Callable[[], Result], target: Path | None) -> Result:
         raise click.ClickException(
             f"this needs the Python package {name!r}: pip install 'ovenbird[cpu,{EXTRAS[name]}]'"
         ) from None
+    except WRONG_USE as error:
+        raise WrongUse(str(error)) from None
     except (ServiceError, StoreError) as error:
         raise click.ClickException(str(error)) from None
     except KeyboardInterrupt:

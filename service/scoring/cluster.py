@@ -24,11 +24,11 @@ from model_store import StoredVersion
 from service.errors import InferenceFailed, ServiceError
 from service.scoring import formats
 from service.scoring.errors import InvalidSource
-from service.scoring.job import Options, Outcome, job_facts, plan_for, prove_for_scoring, sizes_for
+from service.scoring.job import Options, Outcome, job_facts, open_apart, plan_for, prove_for_scoring, sizes_for
 from service.scoring.parts import Output
 from service.scoring.progress import Progress
 from service.scoring.scorer import Plan, Scorer
-from service.scoring.sources import Chunk, PictureRows, RowFile, Source, open_rows, open_source
+from service.scoring.sources import Chunk, PictureRows, RowFile, Source, open_rows
 from service.settings import Settings
 
 # Where each row came from, and why it could not be read or answered; not written.
@@ -183,18 +183,17 @@ def score_on_ray(
         InferenceFailed: there is no cluster at this address, or it failed.
     """
     form = formats.format_of(target)
-    opened, output = open_source(source.absolute()), Output(target)
+    opened, output = open_apart(source.absolute(), target), Output(target)
     facts = job_facts(stored, opened, options, settings)
-    with output.opened(facts | {"options": facts["options"] | {"ray": True}}, fresh=fresh):
-        if output.done:
+    with output.opened(facts | {"options": facts["options"] | {"ray": True}}, fresh=fresh) as noted:
+        if output.done and not fresh:
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
-        for part in output.parts().values():
-            part.path.unlink()
         model = prove_for_scoring(stored, settings, processors=1)
         sizes = sizes_for(model, options)
         plan = plan_for(model, opened, options, form, batch_rows=sizes["batch_rows"])
-        with Progress() as progress:
+        # Fresh: parts that another run left are not gone on with.
+        with output.claimed(noted, fresh=True), Progress() as progress:
             _connect(address)
             try:
                 _write(
@@ -208,7 +207,7 @@ def score_on_ray(
                 raise InferenceFailed(f"Ray: {str(error).strip().splitlines()[-1]}") from None
             finally:
                 ray.shutdown()
-        done = output.finish(lambda file, parts: formats.join(parts, file, form))
+            done = output.finish(lambda file, parts: formats.join(parts, file, form))
         return Outcome(done["rows"], done["bad"], progress.seconds)
 
 

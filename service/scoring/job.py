@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 
 from model_store import Store, StoredVersion
+from model_store.errors import UnknownModel
 from model_store.manifest import sha256_of
 from model_store.store import LATEST
 from service.errors import UnknownLabel
@@ -27,7 +28,7 @@ from service.runtime.processors import usable_processors
 from service.scoring import formats
 from service.scoring.answers import Answers
 from service.scoring.binding import bind, is_list
-from service.scoring.errors import InvalidColumns, InvalidSource
+from service.scoring.errors import InvalidColumns, InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.formats import Format
 from service.scoring.parts import Output
 from service.scoring.progress import Progress
@@ -64,20 +65,50 @@ class Outcome:
 
 
 def find_version(store: Store, asked: str) -> StoredVersion:
-    """Find MODEL, MODEL@VERSION or MODEL@LABEL in a store.
+    """Find MODEL, MODEL@VERSION or MODEL@LABEL in a store; of MODEL alone the newest version that would be served.
 
     Raises:
         StoreError: there is no such model or version.
+        NothingChosen: no version of the model would be served.
         UnknownLabel: the model has no version of this name.
     """
     name, _, version = asked.partition("@")
-    if not version or version == LATEST or version.isdecimal():
-        return store.resolve(name, version or LATEST)
-    store.resolve(name)
+    if not version or version == LATEST:
+        return _newest_served(store, name)
+    if version.isdecimal():
+        return store.resolve(name, version)
+    if not store.versions(name):
+        raise UnknownModel(name, known=store.models())
     labels = store.labels(name)
     if version not in labels:
         raise UnknownLabel(name, version, known=labels)
     return store.resolve(name, labels[version])
+
+
+def _newest_served(store: Store, name: str) -> StoredVersion:
+    known = store.versions(name)
+    if not known:
+        raise UnknownModel(name, known=store.models())
+    selected = store.select(name, known=known)
+    if not selected.versions:
+        raise NothingChosen(name, policy=selected.policy, known=known, withdrawn=store.serving(name).withdrawn)
+    return store.resolve(name, selected.versions[-1])
+
+
+def open_apart(source: Path, target: Path) -> Source:
+    """Open an input that the output leaves alone.
+
+    Raises:
+        OutputIsInput: the output is an input, lies in the input's folder, or keeps its parts where the input is.
+        InvalidSource: see `open_source`.
+    """
+    given, written, parts = source.resolve(), target.resolve(), Output(target).folder.resolve()
+    if written == given or given in written.parents or parts in (given, *given.parents):
+        raise OutputIsInput(f"--out {target}: would overwrite or join the input, --in {source}; write it elsewhere")
+    opened = open_source(source)
+    if written in {file.path.resolve() for file in opened.files}:
+        raise OutputIsInput(f"--out {target}: is one of the files of --in {source}; write it elsewhere")
+    return opened
 
 
 def prove_for_scoring(stored: StoredVersion, settings: Settings, processors: int) -> Proven:
@@ -96,22 +127,23 @@ def score(
         KeyboardInterrupt: stopped; what was finished is kept.
     """
     form = formats.format_of(target)
-    opened = open_source(source)
+    opened = open_apart(source, target)
     output = Output(target)
     # The model is read once the output is known to be this one's: a scoring that is done says so at once.
     with output.opened(job_facts(stored, opened, options, settings), fresh=fresh) as noted:
-        if output.done:
+        if output.done and not fresh:
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         processors = usable_processors()
         model = prove_for_scoring(stored, settings, processors)
-        noted = output.remember(sizes_for(model, options) | noted)
+        noted = sizes_for(model, options) | noted
         if isinstance(model.settled.runner, BoundSession):
             model.settled.runner.settle(noted["batch_rows"])
         plan = plan_for(model, opened, options, form, batch_rows=noted["batch_rows"])
-        with Progress() as progress:
-            _run(Scorer(model, plan), opened, output, form, noted["part_rows"], processors, progress)
-        done = output.finish(lambda file, parts: formats.join(parts, file, form))
+        with output.claimed(noted, fresh=fresh):
+            with Progress() as progress:
+                _run(Scorer(model, plan), opened, output, form, noted["part_rows"], processors, progress)
+            done = output.finish(lambda file, parts: formats.join(parts, file, form))
         return Outcome(done["rows"], done["bad"], progress.seconds)
 
 

@@ -54,6 +54,8 @@ class Output:
     def opened(self, job: dict[str, Any], *, fresh: bool) -> Iterator[dict[str, Any]]:
         """Hold the output for this job; give what was noted when it was first started, `job` itself if it is new.
 
+        What is there stays as it is until the output is `claimed`.
+
         Raises:
             AnotherScoring: what is there belongs to another job, or another process is at it.
             CannotWrite: the folder may not be written.
@@ -61,9 +63,40 @@ class Output:
         with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._alone():
-            if fresh:
-                self._forget()
-            yield self._noted(job, may_replace=fresh)
+            yield job if fresh else self._noted(job)
+
+    @contextlib.contextmanager
+    def claimed(self, job: dict[str, Any], *, fresh: bool) -> Iterator[None]:
+        """Note that the output is this job's while its parts are written; take that back if the first one is not.
+
+        Raises `CannotWrite`.
+        """
+        with _writing(self._state):
+            before = self._state.read_bytes() if self._state.exists() else None
+        self._claim(job, fresh=fresh)
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(CannotWrite):
+                self._take_back(before)
+            raise
+
+    def _claim(self, job: dict[str, Any], *, fresh: bool) -> None:
+        state = {"job": job, "done": None}
+        if fresh or self._read_state() != state:
+            self._forget()
+            self._write_state(state)
+        with _writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+
+    def _take_back(self, before: bytes | None) -> None:
+        if 0 in self.parts() or self.done:
+            return
+        self._forget()
+        # What was to be replaced is still there, and so is to be what is known of it.
+        if before is not None and self.path.exists():
+            with _writing(self._state):
+                _write_and_rename(self._state, lambda file: _write(before, file))
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -83,28 +116,21 @@ class Output:
             stack.callback(path.unlink, missing_ok=True)
             yield
 
-    def _noted(self, job: dict[str, Any], *, may_replace: bool) -> dict[str, Any]:
+    def _noted(self, job: dict[str, Any]) -> dict[str, Any]:
         state = self._read_state()
         if state is None:
-            if self.path.exists() and not may_replace:
+            if self.path.exists():
                 raise AnotherScoring(f"{self.path}: is there, and was not made by a scoring; {FRESH}")
-            self._forget()
-        else:
-            self._check_same(state["job"], job)
-            if state.get("done") and self.path.exists() and self.done is None:
-                raise AnotherScoring(f"{self.path}: was changed since it was scored; {FRESH}")
-        if state is None or (state.get("done") and self.done is None):
-            state = {"job": job, "done": None}
-            self._write_state(state)
-        if not state.get("done"):
-            with _writing(self.folder):
-                self.folder.mkdir(exist_ok=True)
-        found: dict[str, Any] = state["job"]
-        return found
-
-    def remember(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Note more about the job that holds the output, for when it is started again."""
-        self._write_state({"job": job, "done": None})
+            return job
+        # Whatever was noted: of nothing, nothing can be lost.
+        if not self.path.exists() and not self.parts():
+            return job
+        self._check_same(state["job"], job)
+        if not state.get("done") or self.done:
+            found: dict[str, Any] = state["job"]
+            return found
+        if self.path.exists():
+            raise AnotherScoring(f"{self.path}: was changed since it was scored; {FRESH}")
         return job
 
     def _check_same(self, noted: dict[str, Any], job: dict[str, Any]) -> None:
@@ -125,7 +151,8 @@ class Output:
 
     def parts(self) -> dict[int, Part]:
         """List the finished parts by their numbers."""
-        found = ((path, _PART.match(path.name)) for path in self.folder.iterdir() if path.suffix != TEMPORARY)
+        entries = self.folder.iterdir() if self.folder.is_dir() else ()
+        found = ((path, _PART.match(path.name)) for path in entries if path.suffix != TEMPORARY)
         parts = [Part(path, *map(int, match.groups())) for path, match in found if match]
         return {part.number: part for part in sorted(parts, key=lambda part: part.number)}
 

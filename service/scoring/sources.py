@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from service.scoring.arrays import ArrayRows
-from service.scoring.errors import InvalidSource
+from service.scoring.errors import InvalidSource, UnknownSource
 from service.scoring.tables import CsvRows, JsonLineRows, ParquetRows, Tables
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -112,12 +112,13 @@ def open_source(path: Path) -> Source:
     """Open a file of rows, a folder of such files (read in the order of their names), or a folder of pictures.
 
     Raises:
-        InvalidSource: there is no such file or folder, or it holds nothing that is read here; says what is.
+        UnknownSource: there is no such file or folder, or it holds nothing that is read here; says what is.
+        InvalidSource: it cannot be read.
     """
     if path.is_dir():
         return _folder(path)
     if not path.is_file():
-        raise InvalidSource(f"{path}: no such file or folder")
+        raise UnknownSource(f"{path}: no such file or folder")
     return Source(path.parent, (open_rows(path),), fingerprint([path], path.parent))
 
 
@@ -126,12 +127,12 @@ def _folder(path: Path) -> Source:
     tables = [file for file in found if file.suffix.lower() in KINDS]
     pictures = [file for file in found if file.suffix.lower() in PICTURES]
     if tables and pictures:
-        raise InvalidSource(
+        raise UnknownSource(
             f"{path}: holds {len(pictures)} pictures and {len(tables)} tables, such as {tables[0].name}: "
             "give the table if it lists the pictures, or another folder"
         )
     if not found or not (tables or pictures):
-        raise InvalidSource(f"{path}: holds no file of a kind that is read: {', '.join((*KINDS, *PICTURES))}")
+        raise UnknownSource(f"{path}: holds no file of a kind that is read: {', '.join((*KINDS, *PICTURES))}")
     if pictures:
         names = [picture.relative_to(path).as_posix() for picture in pictures]
         return Source(path, (PictureRows(path, names),), fingerprint(pictures, path))
@@ -151,7 +152,7 @@ def open_rows(path: Path) -> RowFile:
     """Open a file of rows, by its name's ending. Raises `InvalidSource`."""
     kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise InvalidSource(f"{path}: cannot tell its format; a name ends in {', '.join(KINDS)}")
+        raise UnknownSource(f"{path}: cannot tell its format; a name ends in {', '.join(KINDS)}")
     try:
         return kind(path)
     except OSError as error:

@@ -17,6 +17,8 @@ import tiny_models
 from click.testing import CliRunner, Result
 from PIL import Image
 
+from model_store import Store, steering
+from model_store.serving import Serving, VersionPolicy
 from service.score_cli import score
 
 Scored = Callable[..., list[dict[str, Any]]]
@@ -216,42 +218,46 @@ def test_a_bad_row_ends_the_scoring_or_becomes_nulls(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "said", "code"),
     [
-        (["table", "--in", "in.csv"], "lacks the columns height, depth (of kind features); it has: id, text, width"),
-        (["lower", "--in", "in.csv", "--column", "missing"], "lacks the columns missing"),
-        (["lower", "--in", "in.csv", "--column", "x=text"], "the model has no such input; it has: text"),
-        (["lower", "--in", "in.csv", "--keep", "id,nobody"], "--keep nobody: the input has: id, text, width"),
-        (["lower", "--in", "nowhere.csv"], "nowhere.csv: no such file or folder"),
-        (["lower", "--in", "in.xlsx"], "in.xlsx: cannot tell its format"),
-        (["lower", "--in", "ragged.csv"], "ragged.csv: CSV parse error: Row #3"),
-        (["lower", "--in", "no.jsonl"], "no.jsonl row 2: not JSON"),
-        (["lower", "--in", "no.parquet"], "no.parquet: not a Parquet file"),
-        (["lower", "--in", "empty.csv"], "empty.csv: "),
-        (["nobody", "--in", "in.csv"], "unknown model 'nobody'"),
-        (["table@canary", "--in", "in.csv"], "model 'table' has no label 'canary'; it has: stable"),
-        (["turned", "--in", "in.csv"], "lacks the columns x"),
+        (["table", "--in", "in.csv"], "lacks the columns height, depth (of kind features); it has: id, text, width", 2),
+        (["lower", "--in", "in.csv", "--column", "missing"], "lacks the columns missing", 2),
+        (["lower", "--in", "in.csv", "--column", "x=text"], "the model has no such input; it has: text", 2),
+        (["lower", "--in", "in.csv", "--keep", "id,nobody"], "--keep nobody: the input has: id, text, width", 2),
+        (["lower", "--in", "nowhere.csv"], "nowhere.csv: no such file or folder", 2),
+        (["lower", "--in", "in.xlsx"], "in.xlsx: cannot tell its format", 2),
+        (["lower", "--in", "ragged.csv"], "ragged.csv: CSV parse error: Row #3", 1),
+        (["lower", "--in", "no.jsonl"], "no.jsonl row 2: not JSON", 1),
+        (["lower", "--in", "no.parquet"], "no.parquet: not a Parquet file", 1),
+        (["lower", "--in", "empty.csv"], "empty.csv: ", 1),
+        (["nobody", "--in", "in.csv"], "unknown model 'nobody'", 2),
+        (["table@canary", "--in", "in.csv"], "model 'table' has no label 'canary'; it has: stable", 2),
+        (["turned", "--in", "in.csv"], "lacks the columns x", 2),
+        (["table@7", "--in", "in.csv"], "model 'table' has no version 7", 2),
+        (["lower", "--in", "in.csv", "--out", "out.txt"], "out.txt: cannot tell the format", 2),
     ],
 )
-def test_says_in_one_line_what_is_wrong(run: Callable[..., Result], arguments: list[str], said: str) -> None:
+def test_says_in_one_line_what_is_wrong_and_leaves_nothing_behind(
+    run: Callable[..., Result], arguments: list[str], said: str, code: int
+) -> None:
     Path("in.csv").write_text("id,text,width\n1,A,2\n")
     Path("ragged.csv").write_text("id,text\n1,A\n2\n")
     Path("no.jsonl").write_text('{"text": "A"}\nB\n')
     for name in ("in.xlsx", "no.parquet", "empty.csv"):
         Path(name).write_text("")
 
-    shown = run(*arguments, "--out", "out.csv")
+    shown = run(arguments[0], "--out", "out.csv", *arguments[1:])
 
-    assert shown.exit_code == 1, shown.output
+    assert shown.exit_code == code, shown.output
     assert said in shown.output
-    assert not Path("out.csv").exists()
+    assert not [*Path().glob("*out.*")]
 
 
 def test_an_answer_does_not_take_the_place_of_a_column_of_its_name(run: Callable[..., Result]) -> None:
     pq.write_table(pa.table({"label": ["bright"], "image": [picture(0)]}), "in.parquet")
 
     refused = run("brightness", "--in", "in.parquet", "--out", "out.parquet")
-    renamed = run("brightness", "--in", "in.parquet", "--out", "out.parquet", "--prefix", "predicted_", "--fresh")
+    renamed = run("brightness", "--in", "in.parquet", "--out", "out.parquet", "--prefix", "predicted_")
 
     assert "--prefix predicted_ renames the answers" in refused.output
     assert renamed.exit_code == 0, renamed.output
@@ -266,4 +272,100 @@ def test_a_label_chooses_the_version(run: Callable[..., Result]) -> None:
     shown = run("table@stable", "--in", "in.csv", "--out", "out.csv")
 
     assert shown.exit_code == 0, shown.output
+    assert "out.csv: 1 rows by table@1, in " in shown.output
     assert json.loads(Path("out.csv.score.json").read_text())["job"]["model"]["name"] == "table@1"
+
+
+@pytest.fixture
+def two_versions(tmp_path: Path) -> Store:
+    """Model `double`: version 1 doubles, version 2 triples."""
+    store = Store(tmp_path / "store")
+    tiny_models.publish_affine(store)
+    tiny_models.publish_affine(store, factor=3.0)
+    return store
+
+
+@pytest.fixture
+def answer(two_versions: Store, tmp_path: Path) -> Callable[[str], Any]:
+    """Score a row of ones: the first number of the answer, or what is said instead of one."""
+    (tmp_path / "in.jsonl").write_text('{"x": [1.0, 1.0, 1.0]}\n')
+
+    def answer(model: str) -> Any:
+        target = tmp_path / "out.jsonl"
+        asked = [model, "--in", str(tmp_path / "in.jsonl"), "--out", str(target), "--fresh"]
+        shown = CliRunner().invoke(score, [*asked, "--store", str(two_versions.root)])
+        return json.loads(target.read_text())["y"][0] if shown.exit_code == 0 else (shown.exit_code, shown.output)
+
+    return answer
+
+
+def test_a_model_alone_is_the_newest_version_that_is_served(two_versions: Store, answer: Callable[[str], Any]) -> None:
+    newest = answer("double")
+    steering.roll_back(two_versions, "double")
+    rolled_back, by_latest, by_number = answer("double"), answer("double@latest"), answer("double@2")
+
+    assert (newest, rolled_back, by_latest, by_number) == (3.0, 2.0, 2.0, 3.0)
+
+
+def test_a_model_alone_is_the_version_that_the_policy_names(two_versions: Store, answer: Callable[[str], Any]) -> None:
+    steering.set_policy(two_versions, "double", VersionPolicy.parse("specific:1"))
+
+    assert answer("double") == 2.0
+
+
+def test_a_model_without_a_version_that_is_served_must_be_asked_for_by_version(
+    two_versions: Store, answer: Callable[[str], Any]
+) -> None:
+    serving = Serving(withdrawn=(1, 2))
+    two_versions.replace_file("double", "serving.json", serving.to_json())
+
+    code, said = answer("double")
+
+    assert code == 2
+    assert "no version that would be served (policy latest:1; it has: 1, 2, withdrawn: 1, 2)" in said
+    assert answer("double@1") == 2.0
+
+
+@pytest.mark.parametrize("fresh", [[], ["--fresh"]], ids=["", "fresh"])
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [
+        ("in/a.csv", "in/a.csv"),
+        ("in/a.csv", "link.csv"),
+        ("link.csv", "in/a.csv"),
+        ("in", "in/out.csv"),
+        ("linked", "in/deeper/out.csv"),
+        ("in", "elsewhere.csv"),
+        ("kept.csv.parts", "kept.csv"),
+    ],
+)
+def test_never_writes_over_its_input_or_into_it(
+    run: Callable[..., Result], source: str, target: str, fresh: list[str]
+) -> None:
+    for folder in ("in/deeper", "kept.csv.parts"):
+        Path(folder).mkdir(parents=True)
+        Path(folder.split("/")[0], "a.csv").write_text("text\nA\n")
+    Path("elsewhere.csv").write_text("text\nA\n")
+    Path("in/b.csv").symlink_to(Path("elsewhere.csv").absolute())
+    Path("link.csv").symlink_to("in/a.csv")
+    Path("linked").symlink_to("in")
+    before = sorted(Path().rglob("*"))
+
+    shown = run("lower", "--in", source, "--out", target, *fresh)
+
+    assert shown.exit_code == 2, shown.output
+    assert f"--out {target}: " in shown.output
+    assert f"--in {source}; write it elsewhere" in shown.output
+    assert sorted(Path().rglob("*")) == before
+    assert Path("in/a.csv").read_text() == Path("elsewhere.csv").read_text() == "text\nA\n"
+
+
+def test_a_row_that_ended_it_at_once_does_not_stand_in_the_way_of_other_options(run: Callable[..., Result]) -> None:
+    Path("in.jsonl").write_text('{"text": null}\n{"text": "A"}\n')
+
+    ended = run("lower", "--in", "in.jsonl", "--out", "out.jsonl")
+    left = sorted(path.name for path in Path().glob("*out.*"))
+    corrected = run("lower", "--in", "in.jsonl", "--out", "out.jsonl", "--errors", "null")
+
+    assert (ended.exit_code, left) == (1, [])
+    assert corrected.exit_code == 0, corrected.output

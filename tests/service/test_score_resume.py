@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from service.scoring.errors import AnotherScoring, CannotWrite
+from service.scoring.errors import AnotherScoring, CannotWrite, InvalidSource
 from service.scoring.parts import Output
 
 ROOT = Path(__file__).parents[2]
@@ -138,7 +138,7 @@ JOB = {"input": {"sha256": "a"}, "model": {"name": "m@1", "sha256": "b"}, "optio
 @contextmanager
 def done(path: Path) -> Iterator[Output]:
     output = Output(path)
-    with output.opened(JOB, fresh=False):
+    with output.opened(JOB, fresh=False) as job, output.claimed(job, fresh=False):
         output.write(0, 1, 0, lambda file: file.write(b"one\n") and None)
         output.finish(lambda file, parts: file.write(b"".join(part.read_bytes() for part in parts)) and None)
         yield output
@@ -154,7 +154,7 @@ def test_an_output_of_something_else_is_not_touched_without_fresh(tmp_path: Path
     with pytest.raises(AnotherScoring, match="--fresh starts anew"), Output(path).opened(other, fresh=False):
         pass
     assert path.read_text() == "one\n"
-    with Output(path).opened(other, fresh=True):
+    with Output(path).opened(other, fresh=True) as job, Output(path).claimed(job, fresh=True):
         assert Output(path).done is None
         assert Output(path).parts() == {}
 
@@ -196,7 +196,43 @@ def test_a_part_that_could_not_be_written_is_not_there(tmp_path: Path) -> None:
     def fail(file: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with output.opened(JOB, fresh=False):
+    with output.opened(JOB, fresh=False) as job, output.claimed(job, fresh=False):
         with pytest.raises(CannotWrite, match="No space left on device; make room"):
             output.write(0, 1, 0, fail)
         assert output.parts() == {}
+
+
+def refuse() -> None:
+    raise InvalidSource("row 1")
+
+
+def test_what_ended_before_its_first_part_was_not_begun(tmp_path: Path) -> None:
+    output = Output(tmp_path / "out.csv")
+
+    with pytest.raises(InvalidSource), output.opened(JOB, fresh=False) as job, output.claimed(job, fresh=False):
+        refuse()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_killed_before_its_first_part_gives_way_to_another_job(tmp_path: Path) -> None:
+    (tmp_path / "out.csv.score.json").write_text(json.dumps({"job": JOB, "done": None}))
+    (tmp_path / "out.csv.parts").mkdir()
+    other = JOB | {"options": {"keep": ["id"]}}
+
+    with Output(tmp_path / "out.csv").opened(other, fresh=False) as job:
+        assert job == other
+
+
+def test_fresh_leaves_what_is_done_alone_if_nothing_comes_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with done(path):
+        pass
+    other = JOB | {"model": {"name": "m@2"}}
+
+    output = Output(path)
+    with pytest.raises(InvalidSource), output.opened(other, fresh=True) as job, output.claimed(job, fresh=True):
+        refuse()
+
+    with Output(path).opened(JOB, fresh=False):
+        assert Output(path).done == {"rows": 1, "bad": 0, "bytes": 4}
