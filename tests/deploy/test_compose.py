@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
 import yaml
+from click.testing import CliRunner
 
+from model_store import Store
+from model_store.cli import main as ovenbird
 from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -80,3 +85,27 @@ def test_training_publishes_where_the_service_reads() -> None:
 
     assert mounts("train")[store] == mounts("ovenbird")[store] == "models"
     assert SERVICES["train"]["entrypoint"] == ["ovenbird", "train", "--store", store]
+
+
+def test_the_readmes_rollback_and_label_reach_the_store_that_the_service_reads(tmp_path: Path) -> None:
+    text = (ROOT / "deploy/docker/README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"docker compose run --rm --entrypoint (\w+) (\w+) (store .+ --store /models)\n", text)
+    for _ in range(2):
+        tiny_models.publish_affine(tmp_path, "digits-dnn")
+
+    for entrypoint, service, words in commands:
+        done = CliRunner().invoke(ovenbird, shlex.split(words.replace("/models", str(tmp_path))))
+
+        assert done.exit_code == 0, done.output
+        assert entrypoint == SERVICES[service]["entrypoint"][0]
+        assert mounts(service)["/models"] == mounts("ovenbird")["/models"]
+        assert "models:/models" in SERVICES[service]["volumes"], "mounted read-only"
+    assert len(commands) == 2
+    assert Store(tmp_path).select("digits-dnn").versions == (1,)
+    assert Store(tmp_path).labels("digits-dnn") == {"stable": 1}
+
+
+@pytest.mark.parametrize("name", ["ovenbird", "train"])
+def test_what_computes_cannot_take_the_whole_machine(name: str) -> None:
+    assert re.fullmatch(r"\$\{\w+:-\d+g\}", SERVICES[name]["mem_limit"])
+    assert SERVICES[name]["pids_limit"] > 0

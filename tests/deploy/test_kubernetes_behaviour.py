@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_models
+from click.testing import CliRunner
 from manifests import (
     KSERVE,
     SERVICE,
@@ -20,6 +22,8 @@ from manifests import (
 )
 from werkzeug.exceptions import NotFound
 
+from model_store import Store
+from model_store.cli import main as ovenbird
 from service.app import create_app
 from service.cli import serve
 from service.settings import Settings
@@ -90,14 +94,15 @@ def test_the_grace_covers_the_whole_drain(name: str) -> None:
     assert drain < owner["terminationGracePeriodSeconds"] <= drain + 30
 
 
-@pytest.mark.parametrize("name", SERVICE)
+@pytest.mark.parametrize("name", SERVING)
 def test_a_start_may_take_as_long_as_the_models_may(name: str) -> None:
     _, container, resources = the_pods(name)
-    (deployment,) = of_kind(resources, "Deployment")
     probe = container["startupProbe"]
     patience = probe["periodSeconds"] * probe["failureThreshold"]
+    deadlines = [each["spec"]["progressDeadlineSeconds"] for each in of_kind(resources, "Deployment")]
 
-    assert settings_of(name).load_timeout < patience < deployment["spec"]["progressDeadlineSeconds"]
+    assert settings_of(name).load_timeout < patience
+    assert all(patience < deadline for deadline in deadlines)
 
 
 @pytest.mark.parametrize("name", SERVICE)
@@ -107,13 +112,25 @@ def test_a_new_pod_is_ready_before_an_old_one_goes(name: str) -> None:
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
 
 
-@pytest.mark.parametrize("name", [*SERVING, *TRAINING])
+@pytest.mark.parametrize("name", [*SERVING, *TRAINING, "store-command"])
 def test_limits_are_not_below_requests(name: str) -> None:
     _, container, _ = the_pods(name)
     asked, most = container["resources"]["requests"], container["resources"]["limits"]
 
     assert {"cpu", "memory"} <= asked.keys() <= most.keys()
     assert {part: quantity(asked[part]) <= quantity(most[part]) for part in asked} == dict.fromkeys(asked, True)
+
+
+@pytest.mark.parametrize("name", [*SERVING, *TRAINING])
+def test_full_volumes_on_disk_do_not_get_a_pod_evicted(name: str) -> None:
+    made, container, _ = the_pods(name)
+    scratch = [volume["emptyDir"] for volume in made.spec["volumes"] if "emptyDir" in volume]
+    on_disk = [quantity(each["sizeLimit"]) for each in scratch if each.get("medium") != "Memory"]
+    limit = container["resources"]["limits"].get("ephemeral-storage")
+
+    assert on_disk
+    # KServe adds a volume for the model, as large as it is: its runtime sets no limit.
+    assert sum(on_disk) <= quantity(limit) if limit else name in KSERVE
 
 
 @pytest.mark.parametrize("name", SERVING)
@@ -146,6 +163,24 @@ def test_training_knows_its_command_and_the_store(name: str) -> None:
     assert (command, given["recipe"], given["data"]) == ("train", "cnn", "mnist")
     assert variables["OVENBIRD_STORE"] == mounts[store]
     assert any(variables["KERAS_HOME"].startswith(mount) for mount in mounts.values())
+
+
+def test_the_store_job_rolls_back_on_the_claim_that_the_service_reads(tmp_path: Path) -> None:
+    made, container, resources = the_pods("store-command")
+    claims = {volume["name"]: volume.get("persistentVolumeClaim") for volume in made.spec["volumes"]}
+    (mount,) = [each for each in container["volumeMounts"] if each["name"] == "store"]
+    tiny_models.publish_affine(tmp_path, "mnist-cnn")
+    tiny_models.publish_affine(tmp_path, "mnist-cnn")
+
+    done = CliRunner().invoke(ovenbird, container["args"], env={"OVENBIRD_STORE": str(tmp_path)})
+
+    assert done.exit_code == 0, done.output
+    assert Store(tmp_path).select("mnist-cnn").versions == (1,)
+    assert claims["store"] == {"claimName": "model-store"}
+    assert environment(container, resources)["OVENBIRD_STORE"] == mount["mountPath"]
+    assert not mount.get("readOnly")
+    # Run twice, it would go back by two versions.
+    assert made.owner["spec"]["backoffLimit"] == 0
 
 
 def test_the_service_reads_the_store_that_training_writes() -> None:

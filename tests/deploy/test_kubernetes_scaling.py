@@ -48,7 +48,11 @@ def test_autoscalers_ask_for_metrics_that_there_are() -> None:
     (scaler,) = of_kind(render("adapter"), "HorizontalPodAutoscaler")
     own = {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"] if metric["type"] == "Pods"}
 
-    assert asked == {"ovenbird_request_seconds_sum", "ovenbird_queue_seconds_bucket"}
+    assert asked == {
+        "ovenbird_request_seconds_sum",
+        "ovenbird_queue_seconds_bucket",
+        "ovenbird_worker_start_seconds",
+    }
     assert asked <= series()
     assert own == queries().keys() - {"in-flight", "queue-time"}
 
@@ -59,7 +63,7 @@ def samples(*values: float, each: bool) -> list[dict[str, Any]]:
 
 
 def evaluated(scratch: Path, growth: dict[str, int], expected: dict[str, list[float]]) -> str:
-    """Evaluate all queries over counters that grow so much in 15 s in each pod; return what is not as expected."""
+    """Evaluate queries over counters that grow so much in 15 s in each pod; return what is not as expected."""
     given = [
         {"series": name.replace("{", f'{{namespace="ovenbird", pod="{pod}", model="m", '), "values": f"0+{count}x8"}
         for name, count in growth.items()
@@ -72,6 +76,7 @@ def evaluated(scratch: Path, growth: dict[str, int], expected: dict[str, list[fl
             "exp_samples": samples(*expected[name], each=name in OF_EACH_POD),
         }
         for name, query in queries().items()
+        if name in expected
     ]
     test = {"interval": "15s", "input_series": given, "promql_expr_test": checks}
     file = scratch / "test.yaml"
@@ -107,6 +112,17 @@ def test_autoscalers_read_nothing_where_nobody_asks(tmp_path: Path) -> None:
     expected = {"in-flight": [0.0], "queue-time": [0.0], "ovenbird_requests_in_flight": [0.0, 0.0]}
 
     assert evaluated(tmp_path, growth(0), expected | {"ovenbird_queue_p95_seconds": []}) == ""
+
+
+def test_keda_reads_zero_before_the_first_request_and_nothing_of_a_namespace_without_pods(tmp_path: Path) -> None:
+    """KEDA takes nothing for an error: a wrong namespace shows, instead of never scaling."""
+    (scaled,) = of_kind(render("keda"), "ScaledObject")
+    (strict,) = [each["metadata"] for each in scaled["spec"]["triggers"] if each["name"] == "in-flight"]
+    started = {"ovenbird_worker_start_seconds{}": 0}
+
+    assert evaluated(tmp_path, started, {"in-flight": [0.0], "queue-time": [0.0]}) == ""
+    assert evaluated(tmp_path, {}, {"in-flight": [], "queue-time": [0.0]}) == ""
+    assert strict["ignoreNullValues"] == "false"
 
 
 def test_the_operators_rules_are_those_of_prometheus() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 from manifests import (
     KSERVE,
     KUBERNETES,
@@ -26,7 +29,10 @@ from manifests import (
 pytestmark = pytest.mark.system
 
 OF_PODS = [name for name in RENDERINGS if name != "kserve-example"]
-OURS = [*SERVICE, *TRAINING]
+README = KUBERNETES / "README.md"
+# Jobs, in the namespace and on the claim of cpu/ or gpu/.
+JOBS = [*TRAINING, "store-command"]
+OURS = [*SERVICE, *JOBS]
 
 
 def selectors(resources: list[Resource]) -> list[tuple[str, dict[str, Any]]]:
@@ -82,7 +88,7 @@ def test_every_mount_has_a_volume_and_every_volume_a_mount(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_claims_settings_and_accounts_exist(name: str) -> None:
-    resources = render(name)
+    resources = render(name) if name in SERVICE else [*render("cpu"), *render(name)]
     for made in pods(resources):
         claims = [volume.get("persistentVolumeClaim") for volume in made.spec["volumes"]]
         sources = [source for container in made.containers for source in container.get("envFrom", ())]
@@ -95,7 +101,7 @@ def test_claims_settings_and_accounts_exist(name: str) -> None:
         assert all(each["secretRef"]["optional"] for each in sources if "secretRef" in each)
 
 
-@pytest.mark.parametrize("name", ["cpu", "gpu", *TRAINING])
+@pytest.mark.parametrize("name", ["cpu", "gpu"])
 def test_everything_lies_in_one_namespace(name: str) -> None:
     resources = render(name)
     (namespace,) = of_kind(resources, "Namespace")
@@ -104,6 +110,28 @@ def test_everything_lies_in_one_namespace(name: str) -> None:
     assert inside == {namespace["metadata"]["name"]}
     # Pods that ask for more rights than ours are refused there.
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_to_delete_a_jobs_folder_spares_the_models(name: str) -> None:
+    resources = render(name)
+
+    assert {each["kind"] for each in resources} & {"Namespace", "PersistentVolumeClaim"} == set()
+    assert {each["metadata"]["namespace"] for each in resources} == {"ovenbird"}
+
+
+def test_what_the_readme_deletes_of_the_service_is_all_but_the_models() -> None:
+    command = re.search(r"kinds=(\S+)\n +kubectl .* delete \$kinds -l (\S+)=(\S+)\n", README.read_text())
+    assert command
+    kinds, label, value = command.groups()
+    deleted = {
+        each["kind"].lower()
+        for each in render("cpu")
+        if each["metadata"].get("labels", {}).get(label) == value and each["kind"].lower() in kinds.split(",")
+    }
+
+    assert deleted == {each["kind"].lower() for each in render("cpu")} - {"namespace", "persistentvolumeclaim"}
+    assert deleted == set(kinds.split(","))
 
 
 @pytest.mark.parametrize("name", SERVICE)
@@ -163,15 +191,21 @@ def test_one_autoscaler_at_most_scales_the_deployment(name: str, kinds: list[str
 def test_images_have_a_version_where_they_are_applied(name: str) -> None:
     images = {container["image"] for made in pods(render(name)) for container in made.containers}
     expected = {"cpu": "ovenbird:0.1.0", "gpu": "ovenbird-gpu:0.1.0", "gpu-keda": "ovenbird-gpu:0.1.0"}
+    expected |= {"store-command": "ovenbird:0.1.0"}
 
     assert images == {expected.get(name, "ovenbird-training:0.1.0" if name in TRAINING else "ovenbird")}
 
 
+def block(first: str) -> str:
+    """The indented block of the README that begins with this line."""
+    _, found, rest = README.read_text().partition(f"    {first}\n")
+    assert found, first
+    lines = itertools.takewhile(lambda line: line.startswith("    "), rest.splitlines())
+    return "\n".join([first, *(line[4:] for line in lines)])
+
+
 def test_the_readmes_overlay_renders() -> None:
-    text = (KUBERNETES / "README.md").read_text()
-    _, _, rest = text.partition("    # ours/kustomization.yaml\n")
-    block = itertools.takewhile(lambda line: line.startswith("    "), rest.splitlines())
-    resources = kustomize("\n".join(line[4:] for line in block))
+    resources = kustomize(block("# ours/kustomization.yaml"))
     (made,) = pods(resources)
     (container,) = made.containers
     settings = environment(container, resources)
@@ -179,6 +213,45 @@ def test_the_readmes_overlay_renders() -> None:
     assert container["image"] == "registry.example.com/ovenbird:0.1.0"
     assert (settings["OVENBIRD_P99_MS"], settings["OVENBIRD_PORT"]) == ("50", "8000")
     assert {"ScaledObject", "ServiceMonitor", "PrometheusRule"} <= {resource["kind"] for resource in resources}
+
+
+def test_the_readmes_policy_lets_in_two_namespaces_alone() -> None:
+    resources = kustomize(f"{block('# ours/kustomization.yaml')}\n{block('patches:')}")
+    (policy,) = of_kind(resources, "NetworkPolicy")
+    (rule,) = policy["spec"]["ingress"]
+    (made,) = pods(resources)
+    (way_out, *_) = policy["spec"]["egress"]
+
+    kubernetes_validate.validate(policy, "1.30", strict=True)
+    assert [set(peer) for peer in rule["from"]] == [{"namespaceSelector"}] * 2
+    assert [port["port"] for port in rule["ports"]] == list(made.ports())
+    assert way_out["ports"][0]["port"] == 53
+
+
+@pytest.mark.parametrize("file", ["components/store-s3/way-out.yaml", "training/common/network-policy.yaml"])
+def test_the_rules_for_workload_identity_are_right_once_they_are_taken(file: str) -> None:
+    text = (KUBERNETES / file).read_text()
+    taken = yaml.safe_load(re.sub(r"(?m)^    # (?=- |  )", "    ", text))
+    blocks = [
+        (peer["ipBlock"]["cidr"], port["port"])
+        for rule in taken["spec"]["egress"]
+        for peer in rule.get("to", ())
+        for port in rule.get("ports", ())
+    ]
+
+    kubernetes_validate.validate(taken | {"spec": {"podSelector": {}} | taken["spec"]}, "1.30", strict=True)
+    assert {("169.254.169.254/32", 80), ("169.254.169.252/32", 988), ("169.254.170.23/32", 80)} <= set(blocks)
+    # Nobody has them who did not ask for them.
+    assert "ipBlock" not in str(yaml.safe_load(text))
+
+
+def test_in_another_namespace_kedas_queries_can_follow() -> None:
+    overlay = block("# ours/kustomization.yaml").replace("namespace: ovenbird", "namespace: elsewhere")
+    (scaled,) = of_kind(kustomize(f"{overlay}\n{block('replacements:')}"), "ScaledObject")
+    queries = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+
+    assert scaled["metadata"]["namespace"] == "elsewhere"
+    assert [re.findall('namespace="(.*?)"', query) for query in queries] == [["elsewhere"] * 2, ["elsewhere"]]
 
 
 def test_kserves_example_asks_for_the_runtime_and_its_format() -> None:

@@ -31,6 +31,7 @@ RENDERINGS: dict[str, tuple[str, ...]] = {
     "training-once": ("training/once",),
     "training-nightly": ("training/nightly",),
     "training-machines": ("training/machines",),
+    "store-command": ("training/store-command",),
     "kserve-runtime": ("kserve/runtime",),
     "kserve-example": ("kserve/example",),
 }
