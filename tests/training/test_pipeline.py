@@ -126,8 +126,10 @@ def test_the_same_seed_gives_the_same_weights(train_into) -> None:
         (stored,) = train_into("dnn", "iris", seed=seed)
         return answer(stored, np.ones((1, 4), np.float32))
 
-    assert np.array_equal(weights(3), weights(3))
-    assert not np.array_equal(weights(3), weights(4))
+    first = weights(3)
+
+    assert np.array_equal(first, weights(3))
+    assert not np.array_equal(first, weights(4))
 
 
 def test_a_convolution_learns_tiny_pictures_with_its_defaults(train_into) -> None:
