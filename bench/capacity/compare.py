@@ -1,8 +1,11 @@
 """Hold the model and the simulation against the real service with 1, 2 and 4 workers, under open-loop load.
 
-`python -m bench.capacity.compare`. On a machine that others use too, a worker waits for its core: the kernel counts
-how long (/proc/PID/task/*/schedstat), so that each prediction is given for a core of one's own, and for times stretched
-by as much as the workers' really were. Client and workers share the cores, which is part of that.
+`python -m bench.capacity.compare`. One worker and the client have a core each, where there are two: a client that turns
+until its next request is due would otherwise keep the worker from its core for a slice of the scheduler, 3 ms. More
+workers share the cores with it. Requests take longer than those that the costs were measured with: a worker that slept
+finds its caches cold, and one whose core others use waits for it. Both are measured (processor time; the kernel's
+/proc/PID/task/*/schedstat), so that each prediction is given for the costs as they are, and for cycles stretched by as
+much as they really were.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +25,7 @@ from bench import open_loop
 from bench.capacity.balancers import KeptConnections
 from bench.capacity.costs import Costs, load
 from bench.capacity.fleet import simulate
-from bench.capacity.measure import STARTERS, get, request_for, serving
+from bench.capacity.measure import STARTERS, get, kept_to, request_for, serving
 from bench.capacity.queueing import Waiting, waiting
 from bench.capacity.records import Fleet
 from bench.loads import Case, against
@@ -43,6 +46,7 @@ class Compared:
     kept_up: bool
     failures: int
     stretch: float
+    waited: float
     cpu: float
     idle: float
     cpu_expected: float
@@ -76,7 +80,7 @@ def saturate(
     """Ask workers as fast as they answer, from 64 clients: what a request costs hardly depends on others' work."""
     found = []
     for workers in counts:
-        with serving(STARTERS, workers=workers) as server:
+        with started(workers) as server:
             wait_until_idle(server.pids, timeout=30)
             case, path = Case("ovenbird", model, "binary", 1, 64), f"/v2/models/{model}/stats"
             load = against(server, case, request_for(server, model, 1), statistics=path)
@@ -99,7 +103,7 @@ def compare(
     """Measure a model with every number of workers at every rate; of the rounds all are returned."""
     found = []
     for workers in counts:
-        with serving(STARTERS, workers=workers) as server:
+        with started(workers) as server:
             # The first worker answers while others still load.
             wait_until_idle(server.pids, timeout=30)
             open_loop.run(server.port, request_for(server, model, 1), rate=rates[0], seconds=0.5)
@@ -108,8 +112,20 @@ def compare(
     return found
 
 
+@contextlib.contextmanager
+def started(workers: int) -> Iterator[Server]:
+    """Start the service with the starter models; a single worker and the client get a core each."""
+    cores = sorted(os.sched_getaffinity(0))
+    if workers > 1 or len(cores) == 1:
+        with serving(STARTERS, workers=workers) as server:
+            yield server
+    else:
+        with serving(STARTERS, cores[:1]) as server, kept_to(cores[1:]):
+            yield server
+
+
 def least_disturbed(found: Sequence[Compared]) -> list[Compared]:
-    """Keep, of the rounds of each case, the one in which the workers waited least for a core."""
+    """Keep, of the rounds of each case, the one in which cycles were stretched least."""
     cases: dict[tuple[int, float], list[Compared]] = {}
     for one in found:
         cases.setdefault((one.workers, one.rate), []).append(one)
@@ -132,16 +148,17 @@ def _one(server: Server, model: str, costs: Costs, workers: int, rate: float, se
     used = cpu_seconds(server.pids) - used - idle * (time.monotonic() - began)
     ran, delayed = (now - then for now, then in zip(_scheduled(server.pids), before, strict=True))
     rows, runs = (now - then for now, then in zip(_counts(server, model), batches, strict=True))
-    stretch = 1 + delayed / ran
+    cpu, cpu_expected = used / seen.answered, costs.cycle(1)
+    stretch = max(1.0, cpu / cpu_expected) * (1 + delayed / ran)
     alone, stretched = (reckoned(costs, rate / workers, by) for by in (1.0, stretch))
     p50, p99 = simulated(costs, rate, workers, stretch)
     return Compared(
         model=model, workers=workers, rate=rate, kept_up=seen.kept_up, failures=sum(seen.failures.values()),
-        stretch=stretch, cpu=used / seen.answered, idle=idle, batch=rows / max(1, runs),
+        stretch=stretch, waited=1 + delayed / ran, cpu=cpu, idle=idle, batch=rows / max(1, runs),
         cpu_expected=costs.cycle(1) - costs.batch_seconds * (1 - 1 / stretched.mean_batch),
-        batch_expected=stretched.mean_batch, p50=seen.p50_seconds, p99=seen.p99_seconds,
-        model_p50=alone.p50, model_p99=alone.p99, stretched_p50=stretched.p50, stretched_p99=stretched.p99,
-        simulated_p50=p50, simulated_p99=p99,
+        batch_expected=stretched.mean_batch, p50=seen.p50_seconds, p99=seen.p99_seconds, model_p50=alone.p50,
+        model_p99=alone.p99, stretched_p50=stretched.p50, stretched_p99=stretched.p99, simulated_p50=p50,
+        simulated_p99=p99,
     )  # fmt: skip
 
 
