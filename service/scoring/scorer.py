@@ -92,7 +92,7 @@ class Scorer:
         self, decoded: Sequence[Decoded], problems: Problems, count: int
     ) -> Iterator[tuple[Array, dict[str, Array]]]:
         """Run the rows that have no problem, those of one shape together; say of each run which rows they were."""
-        good = np.setdiff1d(np.arange(count), np.fromiter(problems, int, len(problems)))
+        good = np.delete(np.arange(count), list(problems))
         for rows in _by_shape(good, decoded):
             for piece in pieces(len(rows), PART_ROWS):
                 yield from self._group(rows[piece], decoded, problems)

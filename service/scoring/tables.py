@@ -19,6 +19,8 @@ from service.scoring.errors import InvalidSource
 
 # What is read of a file at once, beneath the rows that are asked for.
 BLOCK_BYTES = 2**20
+# So many values of a Parquet file are decoded at once: few enough that their memory is used again, not asked for anew.
+DECODED_VALUES = 2**19
 # So many lines tell which columns a file of JSON Lines has.
 LINES_THAT_TELL = 1000
 
@@ -40,7 +42,12 @@ class ParquetRows:
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
         """Yield so many rows at a time from row `start` on, and how much of the file lies before their end (0 to 1)."""
         groups, before = _groups_from(self._file.metadata, start)
-        batches = self._file.iter_batches(batch_size=size, row_groups=groups, columns=list(columns), use_threads=False)
+        batches = self._file.iter_batches(
+            batch_size=min(size, max(1, int(DECODED_VALUES / _values_of_a_row(self._file.metadata, columns)))),
+            row_groups=groups,
+            columns=list(columns),
+            use_threads=False,
+        )
         done = start
         try:
             for table in recut((pa.Table.from_batches([batch]) for batch in batches), size, drop=start - before):
@@ -59,6 +66,16 @@ def _groups_from(metadata: Any, start: int) -> tuple[list[int], int]:
             return list(range(group, metadata.num_row_groups)), before
         before += rows
     return [], before
+
+
+def _values_of_a_row(metadata: Any, columns: Sequence[str]) -> float:
+    """Count the values, those in lists too, that a row has in these columns, on average; at least 1."""
+    values = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        chunks = (group.column(index) for index in range(group.num_columns))
+        values += sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+    return float(max(1.0, values / max(1, metadata.num_rows)))
 
 
 class CsvRows:
