@@ -24,6 +24,7 @@ from model_store.errors import (
     IncompleteDraft,
     InvalidManifest,
     InvalidName,
+    ReadOnlyStore,
     StoreBusy,
     StoreError,
     UnknownModel,
@@ -149,6 +150,19 @@ class Store:
     def is_remote(self) -> bool:
         """Whether it is mirrored from elsewhere."""
         return False
+
+    def trouble(self) -> str:
+        """Say why there is nothing to serve, where the place itself tells that something is wrong with it; else ""."""
+        return ""
+
+    def check_writable(self) -> None:
+        """Raise `ReadOnlyStore` for a place in which nothing can be published, whether or not the folder exists."""
+        root = self.root.resolve()
+        existing = next(folder for folder in (root, *root.parents) if folder.exists())
+        if not existing.is_dir():
+            raise ReadOnlyStore(f"store {self.location!r}: {existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise ReadOnlyStore(f"store {self.location!r}: no right to write in {existing}")
 
     def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
         """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from model_store import OneModelStore, Store, StoredVersion, StoreError
+from model_store import Store, StoredVersion, StoreError
 from model_store.manifest import REPORT_FILE, Manifest
 from model_store.serving import Selection, VersionPolicy
 from service import live_model
@@ -85,8 +85,9 @@ class Repository:
     @property
     def store_trouble(self) -> str:
         """Why the last look at a remote store that is watched failed, or one model's folder has nothing; else ""."""
-        if isinstance(self._store, OneModelStore) and self._settings.control != "explicit" and not self._serving:
-            return self._store.trouble()
+        nothing_serves = self._settings.control != "explicit" and not self._serving
+        if nothing_serves and (trouble := self._store.trouble()):
+            return trouble
         return self._sync.trouble if self._settings.control == "poll" else ""
 
     def names(self) -> list[str]:
