@@ -54,7 +54,7 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     store = (
         OneModelStore(choice.location, settings.model_name)
         if settings.model_name
-        else open_store(choice.location, cache=Path(settings.cache) if settings.cache else None)
+        else open_store(choice.location, cache=settings.cache)
     )
     LOGGER.info("store: %s (%s)", store.location, choice.reason)
     statistics = Statistics(shared / "statistics" if shared else None)

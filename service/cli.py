@@ -163,7 +163,7 @@ def _check_before_start(settings: Settings) -> None:
 def _check_url(location: str, settings: Settings) -> None:
     """Open a remote store, which touches no network: nothing may live here that does not survive a fork."""
     try:
-        open_store(location, cache=Path(settings.cache) if settings.cache else None)
+        open_store(location, cache=settings.cache)
     except WrongStoreUrl as error:
         raise click.UsageError(str(error)) from None
     except StoreError as error:
