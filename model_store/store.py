@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from model_store.disk import sync
 from model_store.errors import (
     CorruptVersion,
     IncompleteDraft,
@@ -309,9 +310,9 @@ class Store:
         folder = self.root / check_model_name(model)
         staging = folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         staging.write_text(text, encoding="utf-8")
-        _sync(staging)
+        sync(staging)
         staging.rename(folder / name)
-        _sync(folder)
+        sync(folder)
 
     def publish(self, *drafts: Draft) -> list[StoredVersion]:
         """Publish models under one new version number: all of them, each whole.
@@ -432,22 +433,22 @@ class Store:
         """Copy a draft into a hidden folder beside its future place, and write it through to the disk."""
         model_folder = self.root / draft.model
         model_folder.mkdir(exist_ok=True)
-        _sync(self.root)
+        sync(self.root)
         staging = model_folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         staging.mkdir()
         for name, expected in draft.manifest.files.items():
             _copy_checked(draft.folder / name, staging / name, expected)
         manifest = staging / MANIFEST_FILE
         manifest.write_text(draft.manifest.to_json(), encoding="utf-8")
-        _sync(manifest)
+        sync(manifest)
         for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-            _sync(folder)
+            sync(folder)
         return staging
 
     def _reveal(self, staging: Path, model: str, version: int) -> StoredVersion:
         stored = self.stored(model, version)
         staging.rename(stored.path)
-        _sync(stored.path.parent)
+        sync(stored.path.parent)
         return stored
 
 
@@ -483,12 +484,4 @@ def _copy_checked(source: Path, target: Path, expected: str) -> None:
         raise IncompleteDraft(f"{source}: {error.strerror or error}") from None
     if sha256_of(target) != expected:
         raise IncompleteDraft(f"{source}: its sha256 differs from the manifest's")
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target)
