@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +86,14 @@ class CsvRows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._naming(0), self._opened() as reader:
+        with _naming(path), self._opened() as reader:
             self.schema: pa.Schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
         """Yield rows as `ParquetRows.read` does; what lies before `start` is read and left aside."""
         whole = max(1, self.path.stat().st_size)
         done = start
-        with self._naming(0), self.path.open("rb") as file, self._opened(file) as reader:
+        with _naming(self.path), self.path.open("rb") as file, self._opened(file) as reader:
             tables = (pa.Table.from_batches([batch]) for batch in reader)
             for table in recut((table.select(columns) for table in tables), size, drop=start):
                 done += table.num_rows
@@ -110,22 +111,14 @@ class CsvRows:
             ),
         )
 
-    def _naming(self, row: int) -> _Naming:
-        return _Naming(self.path, row)
 
-
-class _Naming:
-    """Says in which file Arrow found something wrong."""
-
-    def __init__(self, path: Path, row: int) -> None:
-        self._path, self._row = path, row
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException):
-            raise InvalidSource(f"{self._path}: {_first_line(error)}") from None
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say in which file Arrow found something wrong."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise InvalidSource(f"{path}: {_first_line(error)}") from None
 
 
 class JsonLineRows:
