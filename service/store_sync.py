@@ -50,7 +50,7 @@ class StoreSync:
             self._failed(str(error))
             return
         if at >= began:
-            self._metrics.store_sync_seconds.labels(self._store.location).set(time.time() - began)
+            self._metrics.store.looked(self._store.location, seconds=time.time() - began)
         if at > self._at:
             self._succeeded(at)
 
@@ -69,10 +69,10 @@ class StoreSync:
             LOGGER.warning("%s (what is in the cache serves)", reason)
         self._trouble = reason
         self._failures += 1
-        self._metrics.store_sync_failures.labels(self._store.location).inc()
+        self._metrics.store.failed(self._store.location)
 
     def _succeeded(self, at: float) -> None:
         if self._trouble:
             LOGGER.info("store %s: it answers again", self._store.location)
         self._trouble, self._failures, self._at = "", 0, at
-        self._metrics.store_sync_timestamp.labels(self._store.location).set(at)
+        self._metrics.store.known_as_of(self._store.location, at)
