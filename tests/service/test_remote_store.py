@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_models
+from service_process import OVENBIRD, free_port, running
 
 from model_store import StoreError, open_store
 from service.app import create_app
@@ -171,6 +173,33 @@ def test_without_store_and_cache_a_service_that_loads_once_does_not_start(tmp_pa
     for settings in (Settings(control="none"), Settings(control="explicit", load=("double",))):
         with pytest.raises(StoreError, match=r"store 'http://127\.0\.0\.1:1/models': Cannot connect"):
             asyncio.run(Repository(store, settings, Metrics()).start())
+
+
+@pytest.mark.parametrize("options", [["--control", "none"], ["--control", "explicit", "--load", "double"]], ids=str)
+def test_a_service_that_would_never_have_anything_ends_in_one_line(tmp_path: Path, options: list[str]) -> None:
+    pytest.importorskip("aiohttp")
+    words = ["serve", *options, "--store", "http://127.0.0.1:1/models", "--cache", tmp_path, "--port", free_port()]
+
+    ended = subprocess.run([*OVENBIRD, *map(str, words)], capture_output=True, text=True, timeout=60)
+
+    (said,) = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert said.startswith("Error: store 'http://127.0.0.1:1/models': Cannot connect")
+    assert said.endswith(
+        "nothing of it is in the cache. Start when it answers, or with --control poll, which waits for it"
+    )
+
+
+def test_a_service_that_loads_once_starts_from_the_cache(bucket: Path, tmp_path: Path) -> None:
+    published(bucket, 2.0)
+    url = f"file://{bucket}"
+    mirrored = open_store(url, cache=tmp_path / "cache")
+    mirrored.refresh()
+    mirrored.fetch(mirrored.resolve("double"))
+    shutil.move(bucket, tmp_path / "elsewhere")
+
+    with running(url, control="none", workers=2, cache=tmp_path / "cache") as service:  # type: ignore[arg-type]
+        assert service.index()["double", 1]["state"] == "READY"
 
 
 def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
