@@ -1,6 +1,6 @@
 """Keeps a remote store's mirror in line: looks at it, counts what fails, and says when to look again.
 
-A store that is away is told once; what is in the cache serves on. A folder needs none of this.
+A store that is away is told once; what is in the cache, if anything is, serves on. A folder needs none of this.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class StoreSync:
 
     def _failed(self, reason: str) -> None:
         if not self._trouble:
-            LOGGER.warning("%s (what is in the cache serves)", reason)
+            serves = "what is in the cache serves" if self._store.models() else "nothing of it is in the cache"
+            LOGGER.warning("%s (%s)", reason, serves)
         self._trouble = reason
         self._failures += 1
         self._metrics.store.failed(self._store.location)

@@ -18,6 +18,7 @@ from service.app import create_app
 from service.repository import Repository
 from service.settings import Settings
 from service.store_sync import StoreSync
+from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
 
 pytest.importorskip("fsspec")
@@ -223,6 +224,25 @@ def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.Capture
 )
 def test_a_folder_is_looked_at_more_often_than_a_url(store: str, asked: float, seconds: float) -> None:
     assert Settings(store=store, poll_interval=asked).seconds_between_looks == seconds
+
+
+def test_the_log_says_whether_the_cache_has_anything_while_the_store_is_away(
+    bucket: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(LOGGER, "handlers", [caplog.handler])
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    published(bucket, 1.0)
+    cached = open_store(f"file://{bucket}", cache=tmp_path / "cache")
+    cached.refresh()
+    shutil.move(bucket, tmp_path / "elsewhere")
+
+    for store in (cached, open_store("http://127.0.0.1:1/models", cache=tmp_path / "cache")):
+        StoreSync(store, Metrics()).refresh()
+
+    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == [
+        "what is in the cache serves)", "nothing of it is in the cache)",
+    ]  # fmt: skip
 
 
 def test_replicas_that_began_together_do_not_look_together(tmp_path: Path) -> None:
