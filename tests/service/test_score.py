@@ -257,8 +257,32 @@ def test_a_file_without_any_object_is_no_input_whatever_becomes_of_errors(run: C
     ("arguments", "said", "code"),
     [
         (["table", "--in", "in.csv"], "lacks the columns height, depth (of kind features); it has: id, text, width", 2),
-        (["lower", "--in", "in.csv", "--column", "missing"], "lacks the columns missing", 2),
-        (["lower", "--in", "in.csv", "--column", "x=text"], "the model has no such input; it has: text", 2),
+        (
+            ["lower", "--in", "in.csv", "--column", "missing"],
+            "--column missing: the table has no column 'missing'; it has: id, text, width. Write --column text=NAME",
+            2,
+        ),
+        (
+            ["table", "--in", "in.csv", "--column", "width=broad"],
+            "--column width=broad: the table has no column 'broad'; it has: id, text, width. Write --column width=NAME",
+            2,
+        ),
+        (
+            ["people", "--in", "in.csv", "--column", "years"],
+            "--column years: the table has no column 'years'; it has: id, text, width. "
+            "Write --column INPUT=NAME, INPUT one of: age (years), job title",
+            2,
+        ),
+        (
+            ["people", "--in", "in.csv", "--column", "width"],
+            "--column width: the model has 2 inputs. Write --column INPUT=width, INPUT one of: age (years), job title",
+            2,
+        ),
+        (
+            ["lower", "--in", "in.csv", "--column", "x=text"],
+            "--column x=text: the model has no input 'x'; it has: text",
+            2,
+        ),
         (["lower", "--in", "in.csv", "--keep", "id,nobody"], "--keep nobody: the input has: id, text, width", 2),
         (["lower", "--in", "nowhere.csv"], "nowhere.csv: no such file or folder", 2),
         (["lower", "--in", "in.xlsx"], "in.xlsx: cannot tell its format", 2),
