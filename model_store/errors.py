@@ -13,7 +13,7 @@ StoreError
 ├── StoreBusy           another publisher held the store for too long
 ├── WrongStoreUrl       a URL that names no store, or whose package is not installed
 ├── StoreAway           a remote store does not answer, or refuses
-└── ReadOnlyStore       a store that can be read, but not written
+└── ReadOnlyStore       a place in which nothing can be published or changed
 """
 
 from __future__ import annotations
@@ -91,4 +91,4 @@ class StoreAway(StoreError):
 
 
 class ReadOnlyStore(StoreError):
-    """A store that can be read, but in which nothing can be published or changed."""
+    """A place in which nothing can be published or changed, such as a store that may only be read."""

@@ -11,10 +11,14 @@ STARTER_MODELS = Path(__file__).parent / "models"
 
 @dataclass(frozen=True)
 class StoreChoice:
-    """A store's place, and how it was chosen, in words for the log."""
+    """A store's place, and how it was chosen, in words for the log.
+
+    `is_instead` of the user's own, which is not there yet.
+    """
 
     location: str
     reason: str
+    is_instead: bool = False
 
 
 def choose_store(named: str | None, *, cwd: Path | None = None) -> StoreChoice:
@@ -23,4 +27,4 @@ def choose_store(named: str | None, *, cwd: Path | None = None) -> StoreChoice:
         return StoreChoice(named, "as asked")
     if ((cwd or Path.cwd()) / USER_STORE).is_dir():
         return StoreChoice(str(USER_STORE), "found ./store")
-    return StoreChoice(str(STARTER_MODELS), "no ./store here, so the starter models")
+    return StoreChoice(str(STARTER_MODELS), "no ./store here, so the starter models", is_instead=True)

@@ -19,11 +19,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from model_store.disk import sync
 from model_store.errors import (
     CorruptVersion,
     IncompleteDraft,
     InvalidManifest,
     InvalidName,
+    ReadOnlyStore,
     StoreBusy,
     StoreError,
     UnknownModel,
@@ -149,6 +151,19 @@ class Store:
     def is_remote(self) -> bool:
         """Whether it is mirrored from elsewhere."""
         return False
+
+    def trouble(self) -> str:
+        """Say why there is nothing to serve, where the place itself tells that something is wrong with it; else ""."""
+        return ""
+
+    def check_writable(self) -> None:
+        """Raise `ReadOnlyStore` for a place in which nothing can be published, whether or not the folder exists."""
+        root = self.root.resolve()
+        existing = next(folder for folder in (root, *root.parents) if folder.exists())
+        if not existing.is_dir():
+            raise ReadOnlyStore(f"store {self.location!r}: {existing} is not a folder")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise ReadOnlyStore(f"store {self.location!r}: no right to write in {existing}")
 
     def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
         """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
@@ -295,9 +310,9 @@ class Store:
         folder = self.root / check_model_name(model)
         staging = folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         staging.write_text(text, encoding="utf-8")
-        _sync(staging)
+        sync(staging)
         staging.rename(folder / name)
-        _sync(folder)
+        sync(folder)
 
     def publish(self, *drafts: Draft) -> list[StoredVersion]:
         """Publish models under one new version number: all of them, each whole.
@@ -418,22 +433,22 @@ class Store:
         """Copy a draft into a hidden folder beside its future place, and write it through to the disk."""
         model_folder = self.root / draft.model
         model_folder.mkdir(exist_ok=True)
-        _sync(self.root)
+        sync(self.root)
         staging = model_folder / f"{STAGING_PREFIX}{uuid.uuid4().hex}"
         staging.mkdir()
         for name, expected in draft.manifest.files.items():
             _copy_checked(draft.folder / name, staging / name, expected)
         manifest = staging / MANIFEST_FILE
         manifest.write_text(draft.manifest.to_json(), encoding="utf-8")
-        _sync(manifest)
+        sync(manifest)
         for folder in [*(path for path in staging.rglob("*") if path.is_dir()), staging]:
-            _sync(folder)
+            sync(folder)
         return staging
 
     def _reveal(self, staging: Path, model: str, version: int) -> StoredVersion:
         stored = self.stored(model, version)
         staging.rename(stored.path)
-        _sync(stored.path.parent)
+        sync(stored.path.parent)
         return stored
 
 
@@ -469,12 +484,4 @@ def _copy_checked(source: Path, target: Path, expected: str) -> None:
         raise IncompleteDraft(f"{source}: {error.strerror or error}") from None
     if sha256_of(target) != expected:
         raise IncompleteDraft(f"{source}: its sha256 differs from the manifest's")
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target)

@@ -46,7 +46,7 @@ def _look_at(opened: Store) -> None:
         opened.refresh()
     except StoreAway as error:
         if not opened.models():
-            raise
+            raise StoreAway(f"{error}; nothing of it is in the cache") from None
         click.echo(f"{error}; shown as it was seen last", err=True)
 
 

@@ -54,9 +54,10 @@ def build_parts(settings: Settings, *, registry: CollectorRegistry | None = None
     store = (
         OneModelStore(choice.location, settings.model_name)
         if settings.model_name
-        else open_store(choice.location, cache=Path(settings.cache) if settings.cache else None)
+        else open_store(choice.location, cache=settings.cache)
     )
-    LOGGER.info("store: %s (%s)", store.location, choice.reason)
+    later = "; a ./store made later is served after a restart" if choice.is_instead else ""
+    LOGGER.info("store: %s (%s%s)", store.location, choice.reason, later)
     statistics = Statistics(shared / "statistics" if shared else None)
     numbers = Metrics(registry, statistics=statistics, processes=Processes(shared))
     processors = int(os.environ.get(PROCESSORS) or max(1, usable_processors() // settings.workers))

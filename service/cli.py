@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import multiprocessing
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import click
 import gunicorn
 
-from model_store import Store, StoreError, WrongStoreUrl, choose_store, open_store
+from model_store import Store, StoreAway, StoreError, WrongStoreUrl, choose_store, open_store
 from model_store.onnxruntime_builds import installed_builds
 from model_store.remote.address import is_url
 from service import placement
@@ -163,11 +166,45 @@ def _check_before_start(settings: Settings) -> None:
 def _check_url(location: str, settings: Settings) -> None:
     """Open a remote store, which touches no network: nothing may live here that does not survive a fork."""
     try:
-        open_store(location, cache=Path(settings.cache) if settings.cache else None)
+        opened = open_store(location, cache=settings.cache)
     except WrongStoreUrl as error:
         raise click.UsageError(str(error)) from None
     except StoreError as error:
         raise click.ClickException(str(error)) from None
+    looks_once = settings.control == "none" or bool(settings.load)
+    if looks_once and (reason := _in_a_child(partial(_why_nothing_is_there, opened))):
+        raise click.ClickException(reason)
+
+
+def _why_nothing_is_there(store: Store) -> str:
+    """Look at a remote store; say why nothing of it can be had, if so."""
+    try:
+        store.refresh()
+    except StoreError as error:
+        if not store.models():
+            advice = "Start when it answers, or with --control poll, which waits for it"
+            return f"{error}; nothing of it is in the cache. {advice}" if isinstance(error, StoreAway) else str(error)
+    return ""
+
+
+def _in_a_child(work: Callable[[], str]) -> str:
+    """Do in a process of its own what leaves threads behind; "" if that dies."""
+    context = multiprocessing.get_context("fork")
+    receiver, sender = context.Pipe(duplex=False)
+
+    def tell() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is answered by the parent
+        sender.send(work())
+
+    child = context.Process(target=tell)
+    child.start()
+    sender.close()
+    try:
+        return str(receiver.recv())
+    except EOFError:
+        return ""
+    finally:
+        child.join()
 
 
 def _check_provider_and_models(settings: Settings, location: str) -> None:

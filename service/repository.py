@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from model_store import OneModelStore, Store, StoredVersion, StoreError
+from model_store import Store, StoredVersion, StoreError
 from model_store.manifest import REPORT_FILE, Manifest
 from model_store.serving import Selection, VersionPolicy
 from service import live_model
@@ -85,8 +85,9 @@ class Repository:
     @property
     def store_trouble(self) -> str:
         """Why the last look at a remote store that is watched failed, or one model's folder has nothing; else ""."""
-        if isinstance(self._store, OneModelStore) and self._settings.control != "explicit" and not self._serving:
-            return self._store.trouble()
+        nothing_serves = self._settings.control != "explicit" and not self._serving
+        if nothing_serves and (trouble := self._store.trouble()):
+            return trouble
         return self._sync.trouble if self._settings.control == "poll" else ""
 
     def names(self) -> list[str]:
@@ -366,10 +367,10 @@ class Repository:
         for model in loaded:
             self._view.accepted(model.name, model.version)
             self._set_status(model.name, model.version, "READY")
-            self._metrics.set_provider(
+            self._metrics.versions.set_provider(
                 model.name, model.version, model.provider, loaded=True, fell_back=model.obtained.fell_back
             )
-            self._metrics.set_cost(model.name, model.version, model.cost.points)
+            self._metrics.versions.set_cost(model.name, model.version, model.cost.points)
             LOGGER.info("ready: %s@%s on %s", model.name, model.version, model.provider)
         after = dict(self._serving)
         for name, selection in wanted.items():
@@ -406,8 +407,8 @@ class Repository:
             await asyncio.sleep(DRAIN_LOOK_SECONDS)
         old.close()
         if not self._serves_version(old):
-            self._metrics.set_provider(old.name, old.version, old.provider, loaded=False)
-            self._metrics.set_cost(old.name, old.version, ())
+            self._metrics.versions.set_provider(old.name, old.version, old.provider, loaded=False)
+            self._metrics.versions.set_cost(old.name, old.version, ())
             self._drop_status(old.name, old.version)
         LOGGER.info("unloaded: %s@%s", old.name, old.version)
 
@@ -443,11 +444,11 @@ class Repository:
 
     def _set_status(self, name: str, version: int, state: State, reason: str = "") -> None:
         self._status = {**self._status, (name, version): VersionStatus(name, version, state, reason)}
-        self._metrics.set_state(name, version, state)
+        self._metrics.versions.set_state(name, version, state)
 
     def _drop_status(self, name: str, version: int) -> None:
         self._status = {key: status for key, status in self._status.items() if key != (name, version)}
-        self._metrics.set_state(name, version, None)
+        self._metrics.versions.set_state(name, version, None)
 
     async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._loader, work, *arguments)

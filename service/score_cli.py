@@ -100,8 +100,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
     type=click.Choice(["fail", "null"]),
     default="fail",
     show_default=True,
-    help="A row that cannot be answered: end there; or write nulls, and why into a column `error`. The file itself "
-    "must be well-formed: a line that is not JSON, or a row of a CSV with too few cells, ends the scoring either way.",
+    help="A row that cannot be answered: end there; or write nulls, and why into a column `error`. A line that is "
+    "no JSON object is such a row; a row of a CSV with too few cells ends the scoring either way.",
 )
 @click.option("--batch-size", type=click.IntRange(1, 65536), help="Rows that run together.  [default: as measured]")
 @click.option(

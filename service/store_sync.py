@@ -1,6 +1,6 @@
 """Keeps a remote store's mirror in line: looks at it, counts what fails, and says when to look again.
 
-A store that is away is told once; what is in the cache serves on. A folder needs none of this.
+A store that is away is told once; what is in the cache, if anything is, serves on. A folder needs none of this.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class StoreSync:
             self._failed(str(error))
             return
         if at >= began:
-            self._metrics.store_sync_seconds.labels(self._store.location).set(time.time() - began)
+            self._metrics.store.looked(self._store.location, seconds=time.time() - began)
         if at > self._at:
             self._succeeded(at)
 
@@ -66,13 +66,14 @@ class StoreSync:
 
     def _failed(self, reason: str) -> None:
         if not self._trouble:
-            LOGGER.warning("%s (what is in the cache serves)", reason)
+            serves = "what is in the cache serves" if self._store.models() else "nothing of it is in the cache"
+            LOGGER.warning("%s (%s)", reason, serves)
         self._trouble = reason
         self._failures += 1
-        self._metrics.store_sync_failures.labels(self._store.location).inc()
+        self._metrics.store.failed(self._store.location)
 
     def _succeeded(self, at: float) -> None:
         if self._trouble:
             LOGGER.info("store %s: it answers again", self._store.location)
         self._trouble, self._failures, self._at = "", 0, at
-        self._metrics.store_sync_timestamp.labels(self._store.location).set(at)
+        self._metrics.store.known_as_of(self._store.location, at)

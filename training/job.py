@@ -12,7 +12,6 @@ from typing import Any
 
 from model_store import STARTER_MODELS, ReadOnlyStore, Store, StoredVersion, WrongStoreUrl, opening
 from model_store.onnxruntime_builds import conflict, installed_builds
-from model_store.remote.store import RemoteStore
 from model_store.store import check_model_name
 from training import datasets
 from training.datasets import DESCRIPTIONS, Dataset, user_files
@@ -258,23 +257,19 @@ def open_store(place: str | Path, *, may_publish_starters: bool) -> Store:
     """Open a store to publish in; raises `UnusableStore` for a place that cannot become one."""
     try:
         store = opening.open_store(place)
-        if isinstance(store, RemoteStore):
-            # A fit may take hours: what will not take its model is better found now.
-            store.check_writable()
-            return store
+        if _holds_starters(store) and not may_publish_starters:
+            raise UnusableStore(
+                f"store {str(place)!r} holds the starter models that ship with Ovenbird: choose another folder"
+            )
+        # A fit may take hours: what will not take its model is better found now.
+        store.check_writable()
     except (ReadOnlyStore, WrongStoreUrl) as error:
         raise UnusableStore(str(error)) from None
-    root = store.root.resolve()
-    if root.is_relative_to(STARTER_MODELS.resolve()) and not may_publish_starters:
-        raise UnusableStore(
-            f"store {str(place)!r} holds the starter models that ship with Ovenbird: choose another folder"
-        )
-    existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    if not existing.is_dir():
-        raise UnusableStore(f"store {str(place)!r}: {existing} is not a folder")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UnusableStore(f"store {str(place)!r}: no right to write in {existing}")
     return store
+
+
+def _holds_starters(store: Store) -> bool:
+    return not store.is_remote and store.root.resolve().is_relative_to(STARTER_MODELS.resolve())
 
 
 def needed_packages(recipe: Recipe) -> list[str]:

@@ -38,7 +38,7 @@ def bind(inputs: Sequence[InputSpec], schema: pa.Schema, chosen: Mapping[str, st
     Raises:
         InvalidColumns: columns are missing; names all of them, those that are there, and the way out.
     """
-    _check_chosen(inputs, chosen)
+    _check_chosen(inputs, schema, chosen)
     found = [(spec, _columns(spec, inputs, schema, chosen)) for spec in inputs]
     missing = {spec: [name for name in columns if name not in schema.names] for spec, columns in found}
     if any(missing.values()):
@@ -46,15 +46,30 @@ def bind(inputs: Sequence[InputSpec], schema: pa.Schema, chosen: Mapping[str, st
     return tuple(Bound(spec, columns) for spec, columns in found)
 
 
-def _check_chosen(inputs: Sequence[InputSpec], chosen: Mapping[str, str]) -> None:
+def _check_chosen(inputs: Sequence[InputSpec], schema: pa.Schema, chosen: Mapping[str, str]) -> None:
+    whole = [spec.name for spec in inputs]
     known = [name for spec in inputs for name in (spec.name, *(spec.columns or ()))]
-    for name in chosen:
+    for name, told in chosen.items():
+        option = f"--column {name}={told}" if name else f"--column {told}"
         if name and name not in known:
-            raise InvalidColumns(f"--column {name}={chosen[name]}: the model has no such input; it has: {_some(known)}")
+            raise InvalidColumns(f"{option}: the model has no input {name!r}; it has: {_some(known)}")
+        columns = _listed(told, schema) if name in ("", *whole) else (told,)
+        if missing := [column for column in columns if column not in schema.names]:
+            said = f"the table has no column {', '.join(map(repr, missing))}; it has: {_some(schema.names)}"
+            raise InvalidColumns(f"{option}: {said}. Write {_option(name, 'NAME', known)}")
         if not name and len(inputs) > 1:
-            raise InvalidColumns(
-                f"--column {chosen[name]}: the model has {len(inputs)} inputs: write INPUT={chosen[name]}"
-            )
+            raise InvalidColumns(f"{option}: the model has {len(inputs)} inputs. Write {_option(name, told, known)}")
+
+
+def _option(name: str, column: str, known: Sequence[str]) -> str:
+    """Say how to name a column for an input, or for the one of those that are known."""
+    if name or len(known) == 1:
+        return f"--column {name or known[0]}={column}"
+    return f"--column INPUT={column}, INPUT one of: {_some(known)}"
+
+
+def _listed(told: str, schema: pa.Schema) -> tuple[str, ...]:
+    return (told,) if told in schema.names else tuple(name.strip() for name in told.split(","))
 
 
 def _columns(
@@ -62,7 +77,7 @@ def _columns(
 ) -> tuple[str, ...]:
     told = chosen.get(spec.name) or chosen.get("")
     if told is not None:
-        return (told,) if told in schema.names else tuple(name.strip() for name in told.split(","))
+        return _listed(told, schema)
     if spec.columns is not None and not _has_list(spec.name, schema):
         return tuple(chosen.get(name, name) for name in spec.columns)
     if spec.name in schema.names or spec.kind == "column":

@@ -26,13 +26,14 @@ from service.scoring import formats
 from service.scoring.errors import InvalidSource
 from service.scoring.job import Options, Outcome, job_facts, open_apart, plan_for, prove_for_scoring, sizes_for
 from service.scoring.parts import Output
+from service.scoring.places import FILE, ROW, consecutive, in_turn, with_place
 from service.scoring.progress import Progress
 from service.scoring.scorer import Plan, Scorer
 from service.scoring.sources import Chunk, PictureRows, RowFile, Source, open_rows
 from service.settings import Settings
 
-# Where each row came from, and why it could not be read or answered; not written.
-FILE, ROW, PROBLEM = "__ovenbird_file", "__ovenbird_row", "__ovenbird_problem"
+# Why rows could not be read or answered.
+PROBLEM = "__ovenbird_problem"
 # The input is cut into so many pieces for each worker, where it can be, so that none waits long for the last one.
 PIECES_EACH = 4
 # A processor both reads and scores; were all of them taken by those who score, nobody could read.
@@ -61,17 +62,11 @@ class Span:
         left, place = self.rows, self.start
         for table, _ in opened.read(size, columns, start=self.start if self.names is None else 0):
             mine = table if left is None else table.slice(0, left)
-            yield _with_place(mine, self.file, place)
+            yield with_place(mine, self.file, place)
             place += len(mine)
             left = None if left is None else left - len(mine)
             if left == 0:
                 return
-
-
-def _with_place(table: pa.Table, file: int, first: int) -> pa.Table:
-    files = pa.repeat(pa.scalar(file, pa.int64()), len(table))
-    rows = pa.array(range(first, first + len(table)), pa.int64())
-    return table.append_column(FILE, files).append_column(ROW, rows)
 
 
 def _told(error: ServiceError) -> pa.Table:
@@ -120,7 +115,7 @@ class ScoringActor:
     def _answered(self, table: pa.Table) -> pa.Table:
         """Score rows; those that do not follow each other in one file go by themselves, so that errors name them."""
         answered = []
-        for piece in _consecutive(table):
+        for piece in consecutive(table):
             place = piece.select([FILE, ROW])
             file, first = (place.column(name)[0].as_py() for name in (FILE, ROW))
             answers, _ = self._scorer.score(Chunk(0, self._paths[file], first, piece.drop_columns([FILE, ROW]), 0.0))
@@ -132,13 +127,6 @@ def _beside(table: pa.Table, other: pa.Table) -> pa.Table:
     for name in other.column_names:
         table = table.append_column(name, other.column(name))
     return table
-
-
-def _consecutive(table: pa.Table) -> Iterator[pa.Table]:
-    files, rows = (table.column(name).to_numpy() for name in (FILE, ROW))
-    breaks = [i for i in range(1, len(rows)) if rows[i] != rows[i - 1] + 1 or files[i] != files[i - 1]]
-    for start, end in zip([0, *breaks], [*breaks, len(rows)], strict=True):
-        yield table.slice(start, end - start)
 
 
 @dataclass(frozen=True)
@@ -264,7 +252,7 @@ def _write(answers: Any, source: Source, plan: Plan, output: Output, progress: P
     for number, table in enumerate(answers.iter_batches(batch_size=None, batch_format="pyarrow")):
         if problem := _problem_in(table):
             raise InferenceFailed(problem)
-        before = _in_turn(table, before)
+        before = in_turn(table, before)
         seen += len(table)
         written = table.drop_columns([FILE, ROW])
         bad = len(table) - written.column("error").null_count if plan.null_errors else 0
@@ -278,12 +266,3 @@ def _write(answers: Any, source: Source, plan: Plan, output: Output, progress: P
 
 def _write_part(table: pa.Table, file: IO[bytes], *, form: formats.Format, first: bool) -> None:
     formats.write_part(table, file, form, first=first)
-
-
-def _in_turn(table: pa.Table, before: tuple[int, int]) -> tuple[int, int]:
-    """Raise `InferenceFailed` unless these rows follow those before; give the place of the last one."""
-    for file, row in zip(table.column(FILE).to_pylist(), table.column(ROW).to_pylist(), strict=True):
-        if (file, row) != (before[0], before[1] + 1) and not (file > before[0] and row == 0):
-            raise InferenceFailed(f"Ray gave row {row + 1} of file {file + 1} back out of turn: start it again")
-        before = (file, row)
-    return before

@@ -203,9 +203,8 @@ def _rectangular(column: pa.Array) -> tuple[pa.Array | None, tuple[int, ...]]:
 
 
 def _flat_values(flat: pa.Array, bound: Bound) -> Array:
-    if not (pa.types.is_primitive(flat.type) or pa.types.is_string(flat.type) or pa.types.is_null(flat.type)):
-        raise InvalidColumns(f"{_named(bound)} holds lists of {flat.type}, expected {bound.spec.dtype}")
-    if (bound.spec.dtype == "string") != pa.types.is_string(flat.type):
+    is_numbers = pa.types.is_primitive(flat.type) or pa.types.is_null(flat.type)
+    if not (pa.types.is_string(flat.type) if bound.spec.dtype == "string" else is_numbers):
         raise InvalidColumns(f"{_named(bound)} holds lists of {flat.type}, expected {bound.spec.dtype}")
     return np.asarray(flat.to_numpy(zero_copy_only=False))
 

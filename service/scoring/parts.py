@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from model_store.disk import sync
 from service.scoring.errors import AnotherScoring, CannotWrite
 
 _PART = re.compile(r"part-([0-9]{6,})-([0-9]+)-([0-9]+)")
@@ -167,7 +168,7 @@ class Output:
         parts = list(self.parts().values())
         with _writing(self.path):
             _write_and_rename(self.path, lambda file: write(file, [part.path for part in parts]))
-            _sync_folder(self.path.parent)
+            sync(self.path.parent)
             done = {
                 "rows": sum(part.rows for part in parts),
                 "bad": sum(part.bad for part in parts),
@@ -203,7 +204,7 @@ class Output:
         with _writing(self._state):
             text = json.dumps(state, indent=2).encode() + b"\n"
             _write_and_rename(self._state, lambda file: _write(text, file))
-            _sync_folder(self._state.parent)
+            sync(self._state.parent)
 
 
 def _difference(noted: Any, now: Any) -> str:
@@ -224,14 +225,6 @@ def _write_and_rename(path: Path, write: Callable[[IO[bytes]], None]) -> None:
 
 def _write(text: bytes, file: IO[bytes]) -> None:
     file.write(text)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

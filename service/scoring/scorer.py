@@ -21,6 +21,7 @@ from service.scoring.binding import Bound
 from service.scoring.decoding import Decoded, Problems, decode
 from service.scoring.errors import BadRow, InvalidColumns
 from service.scoring.sources import Chunk
+from service.scoring.tables import unreadable
 from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, pieces
 
 ERROR = "error"
@@ -72,6 +73,7 @@ class Scorer:
         """
         decoded = [self._decode(chunk.table, bound) for bound in self.plan.bound]
         problems = {row: reason for one in reversed(decoded) for row, reason in one.problems.items()}
+        problems |= unreadable(chunk.table)
         self._refuse(problems, chunk)
         parts = [
             (rows, self.plan.answers.columns(outputs, _of(rows, decoded)))

@@ -32,7 +32,10 @@ class RowFile(Protocol):
     count: int | None
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
-        """Yield so many rows at a time from row `start` on, and how much of the file lies before their end (0 to 1)."""
+        """Yield so many rows at a time from row `start` on, and how much of the file lies before their end (0 to 1).
+
+        A row that cannot be read alone is nulls, and `tables.unreadable` tells why.
+        """
 
 
 KINDS: dict[str, Callable[[Path], RowFile]] = {

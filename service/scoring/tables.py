@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ BLOCK_BYTES = 2**20
 DECODED_VALUES = 2**19
 # So many lines tell which columns a file of JSON Lines has.
 LINES_THAT_TELL = 1000
+# Why rows could not be read, beside their columns, where some could not be.
+UNREADABLE = "__ovenbird_unreadable"
 
 Tables = Iterator[tuple[pa.Table, float]]
 
@@ -85,14 +88,14 @@ class CsvRows:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._naming(0), self._opened() as reader:
+        with _naming(path), self._opened() as reader:
             self.schema: pa.Schema = pa.schema([(name, pa.string()) for name in reader.schema.names])
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
         """Yield rows as `ParquetRows.read` does; what lies before `start` is read and left aside."""
         whole = max(1, self.path.stat().st_size)
         done = start
-        with self._naming(0), self.path.open("rb") as file, self._opened(file) as reader:
+        with _naming(self.path), self.path.open("rb") as file, self._opened(file) as reader:
             tables = (pa.Table.from_batches([batch]) for batch in reader)
             for table in recut((table.select(columns) for table in tables), size, drop=start):
                 done += table.num_rows
@@ -110,76 +113,81 @@ class CsvRows:
             ),
         )
 
-    def _naming(self, row: int) -> _Naming:
-        return _Naming(self.path, row)
 
-
-class _Naming:
-    """Says in which file Arrow found something wrong."""
-
-    def __init__(self, path: Path, row: int) -> None:
-        self._path, self._row = path, row
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pa.ArrowException):
-            raise InvalidSource(f"{self._path}: {_first_line(error)}") from None
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say in which file Arrow found something wrong."""
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise InvalidSource(f"{path}: {_first_line(error)}") from None
 
 
 class JsonLineRows:
-    """A file with one JSON object a line; a key that a line lacks is null there, empty lines are passed over."""
+    """A file with one JSON object a line; a key that a line lacks is null there, empty lines are passed over.
+
+    A line that is no JSON object is a row of nulls, with the reason in the column `UNREADABLE`.
+    """
 
     count: int | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
         with path.open("rb") as file:
-            first = [row for _, row in itertools.islice(self._rows(file), LINES_THAT_TELL)]
-        names = list(dict.fromkeys(name for row in first for name in row))
-        self.schema: pa.Schema = _table(first, names).schema
+            first = [line for _, line in itertools.islice(_lines(file), LINES_THAT_TELL)]
+        rows = [line for line in first if isinstance(line, dict)]
+        if first and not rows:
+            raise InvalidSource(f"{path} row 1: {first[0]}")
+        names = dict.fromkeys(name for row in rows for name in row)
+        self.schema: pa.Schema = pa.table({name: _column([row.get(name) for row in rows]) for name in names}).schema
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
         """Yield rows as `ParquetRows.read` does; what lies before `start` is read and left aside."""
         whole = max(1, self.path.stat().st_size)
         with self.path.open("rb") as file:
-            place = 0
-            rows = itertools.islice(self._rows(file), start, None)
-            while batch := list(itertools.islice(rows, size)):
-                place = batch[-1][0]
-                yield _table([row for _, row in batch], columns), place / whole
+            lines = itertools.islice(_lines(file), start, None)
+            while batch := list(itertools.islice(lines, size)):
+                yield self._table([line for _, line in batch], columns), batch[-1][0] / whole
 
-    def _rows(self, file: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield each object, with the place in bytes where its line ends."""
-        place = row = 0
-        for line in file:
-            place += len(line)
-            if not line.strip():
-                continue
-            row += 1
-            yield place, self._object(line, row)
-
-    def _object(self, line: bytes, row: int) -> dict[str, Any]:
-        try:
-            found = orjson.loads(line)
-        except orjson.JSONDecodeError as error:
-            raise InvalidSource(f"{self.path} row {row}: not JSON: {error}") from None
-        if not isinstance(found, dict):
-            raise InvalidSource(f'{self.path} row {row}: expected an object, such as {{"text": "…"}}')
-        return found
+    def _table(self, lines: Sequence[dict[str, Any] | str], columns: Sequence[str]) -> pa.Table:
+        rows = [line if isinstance(line, dict) else {} for line in lines]
+        table = pa.table(
+            {name: _column([row.get(name) for row in rows], self.schema.field(name).type) for name in columns}
+        )
+        reasons = pa.array([line if isinstance(line, str) else None for line in lines], pa.string())
+        return table if reasons.null_count == len(lines) else table.append_column(UNREADABLE, reasons)
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in columns})
+def _lines(file: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Yield each line's object, or why it is none; with the place in bytes where the line ends."""
+    place = 0
+    for line in file:
+        place += len(line)
+        if line.strip():
+            yield place, _object(line)
 
 
-def _column(values: list[Any]) -> pa.Array:
-    """Make a column; values of several types become text."""
+def _object(line: bytes) -> dict[str, Any] | str:
     try:
-        return pa.array(values)
+        found = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON: {error}"
+    return found if isinstance(found, dict) else 'expected an object, such as {"text": "…"}'
+
+
+def unreadable(table: pa.Table) -> dict[int, str]:
+    """Tell which rows of a table that was read could not be read, and why."""
+    reasons = table.column(UNREADABLE).to_pylist() if UNREADABLE in table.column_names else []
+    return {row: reason for row, reason in enumerate(reasons) if reason}
+
+
+def _column(values: list[Any], usual: pa.DataType | None = None) -> pa.Array:
+    """Make a column; values of several types become text, nothing but nulls is of the type that is usual."""
+    try:
+        column = pa.array(values)
     except (pa.ArrowException, OverflowError):
         return pa.array([value if value is None or isinstance(value, str) else _text(value) for value in values])
+    return pa.nulls(len(values), usual) if usual is not None and pa.types.is_null(column.type) else column
 
 
 def _text(value: Any) -> str:

@@ -9,7 +9,6 @@ any worker answers for all.
 from __future__ import annotations
 
 import contextlib
-import os
 import struct
 import time
 from collections.abc import Sequence
@@ -25,11 +24,12 @@ from prometheus_client import (
 )
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from service.telemetry.processes import Processes
+from service.telemetry.processes import Processes, is_multiprocess
 from service.telemetry.statistics import Statistics, VersionStatistics
+from service.telemetry.store_metrics import StoreMetrics
+from service.telemetry.version_gauges import VersionGauges
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-STATES = ("LOADING", "READY", "UNLOADING", "UNAVAILABLE")
 
 SCRAPE_TRIES = 20
 SCRAPE_PAUSE_SECONDS = 0.025
@@ -60,10 +60,8 @@ class Metrics:
         self._registry = registry or CollectorRegistry()
         if not is_multiprocess():
             self._registry.register(processes or Processes())
-        # (model, version) → the provider that is shown; a version may come back on another one.
-        self._providers: dict[tuple[str, str], str] = {}
-        # (model, version) → the batch sizes whose run times are shown.
-        self._measured: dict[tuple[str, str], Sequence[int]] = {}
+        self.versions = VersionGauges(self._registry)
+        self.store = StoreMetrics(self._registry)
         self.requests = Counter(
             "ovenbird_requests", "Inference requests answered with success.", _BY_VERSION, registry=self._registry
         )
@@ -87,51 +85,6 @@ class Metrics:
             registry=self._registry,
             multiprocess_mode="livesum",
         )
-        self.model_state = Gauge(
-            "ovenbird_model_state",
-            "1 for the state that a version is in; with several workers the number of workers in it.",
-            (*_BY_VERSION, "state"),
-            registry=self._registry,
-            multiprocess_mode="livesum",
-        )
-        self.model_info = Gauge(
-            "ovenbird_model_info",
-            "1 for a version that is loaded, with the execution provider that it really runs on.",
-            (*_BY_VERSION, "provider"),
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
-        self.provider_fallback = Gauge(
-            "ovenbird_provider_fallback",
-            "1 for a loaded version that runs on another execution provider than the one it was to have, else 0.",
-            _BY_VERSION,
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
-        self.store_sync_timestamp = Gauge(
-            "ovenbird_store_sync_timestamp_seconds",
-            "When a remote store was last looked at with success, in seconds since the epoch.",
-            ("store",),
-            registry=self._registry,
-            multiprocess_mode="max",
-        )
-        self.store_sync_failures = Counter(
-            "ovenbird_store_sync_failures", "Looks at a remote store that failed.", ("store",), registry=self._registry
-        )
-        self.store_sync_seconds = Gauge(
-            "ovenbird_store_sync_seconds",
-            "How long the last look at a remote store took that did not fail.",
-            ("store",),
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
-        self.expected_compute_seconds = Gauge(
-            "ovenbird_expected_compute_seconds",
-            "Run time of a batch of so many rows, as it was measured when the version was loaded.",
-            (*_BY_VERSION, "rows"),
-            registry=self._registry,
-            multiprocess_mode="livemax",
-        )
 
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, meaning, _BY_VERSION, buckets=buckets, registry=self._registry)
@@ -144,41 +97,6 @@ class Metrics:
     def count_error(self, kind: str, *, model: str = "", version: str = "") -> None:
         """Count a request that failed; name a model only if the repository knows it."""
         self.errors.labels(model, version, kind).inc()
-
-    def set_state(self, model: str, version: int, state: str | None) -> None:
-        """Show the state a version is in; None when it is gone."""
-        for name in STATES:
-            self._show(self.model_state, (model, str(version), name), None if state is None else float(name == state))
-
-    def set_provider(self, model: str, version: int, provider: str, *, loaded: bool, fell_back: bool = False) -> None:
-        """Show, or cease to show, the provider that a version runs on, and whether it was to have another one."""
-        key = (model, str(version))
-        shown = self._providers.pop(key, provider)
-        if not loaded or shown != provider:
-            self._show(self.model_info, (*key, shown), None)
-        if loaded:
-            self._providers[key] = provider
-            self._show(self.model_info, (*key, provider), 1.0)
-        self._show(self.provider_fallback, key, float(fell_back) if loaded else None)
-
-    def set_cost(self, model: str, version: int, points: Sequence[tuple[int, float]]) -> None:
-        """Show the run times that were measured for a version, as rows and seconds; none when it is gone."""
-        key = (model, str(version))
-        for rows in self._measured.pop(key, ()):
-            self._show(self.expected_compute_seconds, (*key, str(rows)), None)
-        for rows, seconds in points:
-            self._show(self.expected_compute_seconds, (*key, str(rows)), seconds)
-        if points:
-            self._measured[key] = [rows for rows, _ in points]
-
-    def _show(self, gauge: Gauge, labels: tuple[str, ...], value: float | None) -> None:
-        if value is not None:
-            gauge.labels(*labels).set(value)
-        elif is_multiprocess():
-            # There a series lives in a file and cannot be removed.
-            gauge.labels(*labels).set(0)
-        else:
-            gauge.remove(*labels)
 
     def text(self) -> bytes:
         """Render the metrics in Prometheus's text format, summed over all workers."""
@@ -196,11 +114,6 @@ def _text_of_all_workers(processes: Processes | None) -> bytes:
             return generate_latest(registry)
         time.sleep(SCRAPE_PAUSE_SECONDS)
     return generate_latest(registry)
-
-
-def is_multiprocess() -> bool:
-    """Whether several workers share their metrics through files."""
-    return "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 
 class VersionMetrics:

@@ -87,3 +87,8 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:
         return ""
+
+
+def is_multiprocess() -> bool:
+    """Whether several workers share their metrics through files."""
+    return "PROMETHEUS_MULTIPROC_DIR" in os.environ

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import tiny_models
 import yaml
 from click.testing import CliRunner
 
-from model_store import Store
+from model_store import STARTER_MODELS, Store
 from model_store.cli import main as ovenbird
 from service.settings import Settings
 
@@ -85,6 +88,55 @@ def test_training_publishes_where_the_service_reads() -> None:
 
     assert mounts("train")[store] == mounts("ovenbird")[store] == "models"
     assert SERVICES["train"]["entrypoint"] == ["ovenbird", "train", "--store", store]
+
+
+def put_starters(store: Path) -> str:
+    """Run what the container `starters` runs, on this store."""
+    python, *words = [*SERVICES["starters"]["entrypoint"], *SERVICES["starters"]["command"]]
+    assert python == "python"
+    command = [sys.executable, *(word.replace("/models", str(store)) for word in words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+
+STARTERS = set(Store(STARTER_MODELS).models())
+
+
+def test_a_job_that_publishes_before_the_first_start_does_not_keep_the_starter_models_away(tmp_path: Path) -> None:
+    assert mounts("starters")["/models"] == mounts("train")["/models"]
+    published = [
+        tiny_models.publish_affine(tmp_path, name) for name in ("digits-dnn", "mnist-cnn", "mnist-autoencoder-encoder")
+    ]
+    digests = [stored.manifest.digest for stored in published]
+
+    put_starters(tmp_path)
+
+    store = Store(tmp_path)
+    left_out = {"mnist-autoencoder", "mnist-autoencoder-decoder"}  # their encoder's name was taken
+    assert set(store.models()) == (STARTERS - left_out) | {"digits-dnn"}
+    assert [stored.manifest.digest for stored in published] == digests
+    assert [problem for stored in store.all_versions() for problem in store.verify(stored)] == []
+
+
+def test_the_starter_models_are_put_into_the_store_once(tmp_path: Path) -> None:
+    (tmp_path / ".starters-copy" / "1").mkdir(parents=True)  # what a killed one left
+    put_starters(tmp_path)
+    shutil.rmtree(tmp_path / "wine-dnn")
+
+    again = put_starters(tmp_path)
+
+    assert again == f"{tmp_path}: 0 starter models were put there\n"
+    assert set(Store(tmp_path).models()) == STARTERS - {"wine-dnn"}
+    assert not (tmp_path / ".starters-copy").exists()
+
+
+def test_what_a_killed_container_did_not_put_there_comes_at_the_next_start(tmp_path: Path) -> None:
+    put_starters(tmp_path)
+    (tmp_path / ".starters").unlink()
+    shutil.rmtree(tmp_path / "mnist-autoencoder-decoder")
+
+    put_starters(tmp_path)
+
+    assert set(Store(tmp_path).models()) == STARTERS
 
 
 def test_the_readmes_rollback_and_label_reach_the_store_that_the_service_reads(tmp_path: Path) -> None:

@@ -15,13 +15,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import tiny_models
+from client_pool import asking
 from service_process import RunningService, affine_body, free_port, running, wait_for
 from system_parts import require_program
 
@@ -126,19 +126,6 @@ class Clients:
 
 
 @contextmanager
-def clients_of(port: int) -> Iterator[Clients]:
-    clients = Clients(port)
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        futures = [pool.submit(clients.run, number) for number in range(CLIENTS)]
-        try:
-            yield clients
-        finally:
-            clients.stopping.set()
-    for future in futures:
-        future.result()
-
-
-@contextmanager
 def balancing(
     kind: Callable[[Path, Sequence[int]], Nginx | HAProxy], ports: Sequence[int]
 ) -> Iterator[Nginx | HAProxy]:
@@ -176,7 +163,7 @@ def test_no_request_is_lost_while_pods_are_replaced(
             wait_for(lambda url=pod.url: httpx.get(f"{url}/v2/health/ready").is_success, "a pod", seconds=60)
         pods, new_pods = started[:2], started[2:]
         balancer = stack.enter_context(balancing(kind, [pod.port for pod in pods]))
-        with clients_of(balancer.port) as clients:
+        with asking(Clients(balancer.port), CLIENTS) as clients:
             for new in new_pods:
                 old, *others = pods
                 wait_for_requests(old, clients)

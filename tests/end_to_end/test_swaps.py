@@ -11,14 +11,12 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 import tiny_models
+from client_pool import asking
 from service_process import RunningService, affine_body, running, wait_for
 
 from model_store import Store, steering
@@ -69,19 +67,6 @@ class Clients:
         self.answers.update(mine)
 
 
-@contextmanager
-def clients_of(service: RunningService) -> Iterator[Clients]:
-    clients = Clients(service.port)
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        futures = [pool.submit(clients.run, number) for number in range(CLIENTS)]
-        try:
-            yield clients
-        finally:
-            clients.stopping.set()
-    for future in futures:
-        future.result()
-
-
 def change(store: Store, step: int) -> None:
     """Publish three times, then roll back once and move the label; again and again."""
     match step % 5:
@@ -109,7 +94,7 @@ def test_nothing_is_lost_or_mixed_up(store: Store, control: str, workers: int) -
     with running(store.root, control=control, workers=workers, poll_interval=0.1, threads=1, **options) as service:
         ready = {"model": "double", "state": "READY"}
         wait_for(lambda: service.metric("ovenbird_model_state", **ready) >= workers, "all workers", seconds=60)
-        with clients_of(service) as clients:
+        with asking(Clients(service.port), CLIENTS) as clients:
             for step in range(1, CHANGES + 1):
                 change(store, step)
                 if control == "explicit":

@@ -16,6 +16,7 @@ from model_store import (
     IncompleteDraft,
     InvalidManifest,
     InvalidName,
+    ReadOnlyStore,
     Store,
     StoreBusy,
     StoredVersion,
@@ -458,3 +459,13 @@ def test_further_checks_are_spared_files_that_are_corrupt(store: Store) -> None:
     store.verify(stored, {"replay": lambda version: looked.append(version) or []})
 
     assert looked == []
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_published(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    Store(tmp_path / "yet" / "to" / "come").check_writable()
+    with pytest.raises(ReadOnlyStore, match="file is not a folder"):
+        Store(tmp_path / "file" / "store").check_writable()
+
+    assert not (tmp_path / "yet").exists()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -33,6 +34,34 @@ def corrupt(store: Store) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize("words", [["list"], ["list", "--json"], ["verify"], ["show", "double"]], ids=" ".join)
+def test_a_store_that_is_away_and_was_never_seen_fails_in_one_line(tmp_path: Path, words: list[str]) -> None:
+    pytest.importorskip("aiohttp")
+
+    result = CliRunner(env={"OVENBIRD_CACHE": str(tmp_path)}).invoke(
+        main, ["store", *words, "--store", "http://127.0.0.1:1/models"]
+    )
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].startswith("Error: store 'http://127.0.0.1:1/models': Cannot connect")
+    assert result.stderr.endswith("; nothing of it is in the cache\n")
+
+
+def test_a_store_that_is_away_is_listed_as_it_was_seen_last(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    bucket, url = tmp_path / "bucket", f"file://{tmp_path}/bucket"
+    publish_affine(Store(bucket))
+    cli, words = CliRunner(env={"OVENBIRD_CACHE": str(tmp_path / "cache")}), ["store", "list", "--store", url]
+    here = cli.invoke(main, words)
+    shutil.move(bucket, tmp_path / "elsewhere")
+
+    away = cli.invoke(main, words)
+
+    assert (away.exit_code, away.stdout) == (0, here.stdout)
+    assert "double" in away.stdout
+    assert away.stderr.endswith("; shown as it was seen last\n")
 
 
 def test_list_shows_a_line_for_each_version(filled: Store) -> None:

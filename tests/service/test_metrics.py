@@ -37,8 +37,8 @@ def test_a_file_that_stays_broken_is_not_passed_over_in_silence(
 def test_the_run_times_of_a_version_that_was_measured_anew_take_the_place_of_the_old_ones() -> None:
     metrics = Metrics()
 
-    metrics.set_cost("double", 1, [(1, 0.5), (2, 0.75)])
-    metrics.set_cost("double", 1, [(1, 0.25)])
+    metrics.versions.set_cost("double", 1, [(1, 0.5), (2, 0.75)])
+    metrics.versions.set_cost("double", 1, [(1, 0.25)])
 
     lines = [line for line in metrics.text().decode().splitlines() if line.startswith("ovenbird_expected")]
     assert lines == ['ovenbird_expected_compute_seconds{model="double",rows="1",version="1"} 0.25']
@@ -51,12 +51,12 @@ def test_a_version_that_comes_back_on_another_provider_is_shown_on_that_one_only
         lines = metrics.text().decode().splitlines()
         return {line for line in lines if line.startswith(("ovenbird_model_info", "ovenbird_provider_fallback"))}
 
-    metrics.set_provider("double", 1, "CUDA", loaded=True)
-    metrics.set_provider("double", 1, "CPU", loaded=True, fell_back=True)
+    metrics.versions.set_provider("double", 1, "CUDA", loaded=True)
+    metrics.versions.set_provider("double", 1, "CPU", loaded=True, fell_back=True)
 
     assert shown() == {
         'ovenbird_model_info{model="double",provider="CPU",version="1"} 1.0',
         'ovenbird_provider_fallback{model="double",version="1"} 1.0',
     }
-    metrics.set_provider("double", 1, "CPU", loaded=False)
+    metrics.versions.set_provider("double", 1, "CPU", loaded=False)
     assert shown() == set()

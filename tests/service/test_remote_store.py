@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_models
+from service_process import OVENBIRD, free_port, running
 
 from model_store import StoreError, open_store
 from service.app import create_app
 from service.repository import Repository
 from service.settings import Settings
 from service.store_sync import StoreSync
+from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
 
 pytest.importorskip("fsspec")
@@ -173,6 +176,33 @@ def test_without_store_and_cache_a_service_that_loads_once_does_not_start(tmp_pa
             asyncio.run(Repository(store, settings, Metrics()).start())
 
 
+@pytest.mark.parametrize("options", [["--control", "none"], ["--control", "explicit", "--load", "double"]], ids=str)
+def test_a_service_that_would_never_have_anything_ends_in_one_line(tmp_path: Path, options: list[str]) -> None:
+    pytest.importorskip("aiohttp")
+    words = ["serve", *options, "--store", "http://127.0.0.1:1/models", "--cache", tmp_path, "--port", free_port()]
+
+    ended = subprocess.run([*OVENBIRD, *map(str, words)], capture_output=True, text=True, timeout=60)
+
+    (said,) = ended.stderr.splitlines()
+    assert ended.returncode == 1
+    assert said.startswith("Error: store 'http://127.0.0.1:1/models': Cannot connect")
+    assert said.endswith(
+        "nothing of it is in the cache. Start when it answers, or with --control poll, which waits for it"
+    )
+
+
+def test_a_service_that_loads_once_starts_from_the_cache(bucket: Path, tmp_path: Path) -> None:
+    published(bucket, 2.0)
+    url = f"file://{bucket}"
+    mirrored = open_store(url, cache=tmp_path / "cache")
+    mirrored.refresh()
+    mirrored.fetch(mirrored.resolve("double"))
+    shutil.move(bucket, tmp_path / "elsewhere")
+
+    with running(url, control="none", workers=2, cache=tmp_path / "cache") as service:  # type: ignore[arg-type]
+        assert service.index()["double", 1]["state"] == "READY"
+
+
 def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("aiohttp")
     url = f"http://me:hunter2@127.0.0.1:1/{uuid.uuid4().hex}"
@@ -194,6 +224,25 @@ def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.Capture
 )
 def test_a_folder_is_looked_at_more_often_than_a_url(store: str, asked: float, seconds: float) -> None:
     assert Settings(store=store, poll_interval=asked).seconds_between_looks == seconds
+
+
+def test_the_log_says_whether_the_cache_has_anything_while_the_store_is_away(
+    bucket: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(LOGGER, "handlers", [caplog.handler])
+    monkeypatch.setattr(LOGGER, "propagate", False)
+    published(bucket, 1.0)
+    cached = open_store(f"file://{bucket}", cache=tmp_path / "cache")
+    cached.refresh()
+    shutil.move(bucket, tmp_path / "elsewhere")
+
+    for store in (cached, open_store("http://127.0.0.1:1/models", cache=tmp_path / "cache")):
+        StoreSync(store, Metrics()).refresh()
+
+    assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == [
+        "what is in the cache serves)", "nothing of it is in the cache)",
+    ]  # fmt: skip
 
 
 def test_replicas_that_began_together_do_not_look_together(tmp_path: Path) -> None:

@@ -217,12 +217,72 @@ def test_a_bad_row_ends_the_scoring_or_becomes_nulls(
                if name != "error")  # fmt: skip
 
 
+NO_OBJECTS = {"B": "not JSON: ", "[1]": "expected an object", '{"x": [1, 2': "not JSON: ", "\udcff": "not JSON: "}
+
+
+@pytest.mark.parametrize("part_rows", ["1", "100"])
+@pytest.mark.parametrize(
+    ("model", "good"),
+    [("double", {"x": [1.0, 2.0, 3.0]}), ("lower", {"text": "A"}), ("table", {"width": 1, "height": 2, "depth": 3})],
+)
+def test_a_line_that_is_no_object_becomes_nulls_like_any_other_bad_row(
+    run: Callable[..., Result], model: str, good: dict[str, Any], part_rows: str
+) -> None:
+    lines = [json.dumps(good), *NO_OBJECTS, "", json.dumps(good)]
+    Path("in.jsonl").write_text("\n".join(lines) + "\n", errors="surrogateescape")
+
+    shown = run(model, "--in", "in.jsonl", "--out", "out.jsonl", "--errors", "null", "--part-rows", part_rows)
+    rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+
+    assert "out.jsonl: 6 rows by" in shown.output
+    assert "4 of them with an error" in shown.output
+    reasons = [row.pop("error") for row in rows]
+    assert [reasons[0], reasons[5]] == [None, None]
+    assert all(reason.startswith(said) for reason, said in zip(reasons[1:5], NO_OBJECTS.values(), strict=True))
+    assert rows[0] == rows[5]
+    assert None not in rows[0].values()
+    assert {value for row in rows[1:5] for value in row.values()} == {None}
+
+
+def test_a_file_without_any_object_is_no_input_whatever_becomes_of_errors(run: Callable[..., Result]) -> None:
+    Path("in.jsonl").write_text("text\nA\n")
+
+    shown = run("lower", "--in", "in.jsonl", "--out", "out.jsonl", "--errors", "null")
+
+    assert shown.exit_code == 1
+    assert shown.output.splitlines()[-1].startswith("Error: in.jsonl row 1: not JSON: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said", "code"),
     [
         (["table", "--in", "in.csv"], "lacks the columns height, depth (of kind features); it has: id, text, width", 2),
-        (["lower", "--in", "in.csv", "--column", "missing"], "lacks the columns missing", 2),
-        (["lower", "--in", "in.csv", "--column", "x=text"], "the model has no such input; it has: text", 2),
+        (
+            ["lower", "--in", "in.csv", "--column", "missing"],
+            "--column missing: the table has no column 'missing'; it has: id, text, width. Write --column text=NAME",
+            2,
+        ),
+        (
+            ["table", "--in", "in.csv", "--column", "width=broad"],
+            "--column width=broad: the table has no column 'broad'; it has: id, text, width. Write --column width=NAME",
+            2,
+        ),
+        (
+            ["people", "--in", "in.csv", "--column", "years"],
+            "--column years: the table has no column 'years'; it has: id, text, width. "
+            "Write --column INPUT=NAME, INPUT one of: age (years), job title",
+            2,
+        ),
+        (
+            ["people", "--in", "in.csv", "--column", "width"],
+            "--column width: the model has 2 inputs. Write --column INPUT=width, INPUT one of: age (years), job title",
+            2,
+        ),
+        (
+            ["lower", "--in", "in.csv", "--column", "x=text"],
+            "--column x=text: the model has no input 'x'; it has: text",
+            2,
+        ),
         (["lower", "--in", "in.csv", "--keep", "id,nobody"], "--keep nobody: the input has: id, text, width", 2),
         (["lower", "--in", "nowhere.csv"], "nowhere.csv: no such file or folder", 2),
         (["lower", "--in", "in.xlsx"], "in.xlsx: cannot tell its format", 2),

@@ -31,6 +31,15 @@ def command(store: Path, *arguments: object) -> list[str]:
 
 
 @pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    """Lines of which every seventh is no JSON object."""
+    path = tmp_path / "in.jsonl"
+    rows = [json.dumps({"id": row, "x": [row, 1, 2]}) if row % 7 else "torn" for row in range(ROWS)]
+    path.write_text("\n".join(rows))
+    return path
+
+
+@pytest.fixture
 def source(tmp_path: Path) -> Path:
     path = tmp_path / "in.parquet"
     vectors = np.random.default_rng(0).normal(size=(ROWS, 3)).astype(np.float32)
@@ -38,10 +47,11 @@ def source(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("suffix", "seed"), [("parquet", 1), ("csv", 2)])
+@pytest.mark.parametrize(("given", "suffix", "seed"), [("source", "parquet", 1), ("lines", "csv", 2)])
 def test_killed_at_any_moment_it_loses_no_row_and_doubles_none(
-    tiny_store: Path, source: Path, tmp_path: Path, suffix: str, seed: int
+    tiny_store: Path, request: pytest.FixtureRequest, tmp_path: Path, given: str, suffix: str, seed: int
 ) -> None:
+    source = request.getfixturevalue(given)
     script = ROOT / "tests/support/score_until_done.py"
     killed, undisturbed = tmp_path / f"killed.{suffix}", tmp_path / f"undisturbed.{suffix}"
 
@@ -52,7 +62,8 @@ def test_killed_at_any_moment_it_loses_no_row_and_doubles_none(
     assert shown.returncode == 0, shown.stderr
     batch = json.loads(Path(f"{killed}.score.json").read_text())["job"]["batch_rows"]
     subprocess.run(
-        command(tiny_store, "double", "--in", source, "--out", undisturbed, "--batch-size", batch, "--part-rows", 5),
+        command(tiny_store, "double", "--in", source, "--out", undisturbed, "--batch-size", batch, "--part-rows", 5,
+                "--errors", "null"),
         check=True, capture_output=True,
     )  # fmt: skip
 

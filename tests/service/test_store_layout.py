@@ -76,3 +76,19 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
 
     assert shown.returncode == 2
     assert "model.onnx' is a file; expected the folder in which the models lie" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("store", "store: store (found ./store)"),
+        ("other", "(no ./store here, so the starter models; a ./store made later is served after a restart)"),
+    ],
+)
+def test_the_log_says_whether_the_own_store_or_the_starter_models_serve(tmp_path: Path, folder: str, said: str) -> None:
+    (tmp_path / folder).mkdir()
+
+    with running(Path(), cwd=tmp_path, command=[*OVENBIRD, "serve", "--store", ""], control="explicit") as service:
+        (line,) = [line for line in service.log().splitlines() if " store: " in line]
+
+    assert line.endswith(said)

@@ -56,7 +56,7 @@ def parts(target: Path) -> int:
 
 def score(store: Path, source: Path, target: Path) -> int:
     stored = Store(store).resolve("double")
-    job.score(stored, Settings(), source, target, job.Options(part_rows=5), fresh=False)
+    job.score(stored, Settings(), source, target, job.Options(part_rows=5, null_errors=True), fresh=False)
     return 0
 
 
