@@ -57,10 +57,7 @@ def quantize(
     by_file = replace(network, graphs=(computed_by(network.main, small), *network.graphs[1:]))
     measured = evaluate(by_file, dataset)
     facts = {
-        "format": INT8,
-        "method": METHOD,
-        "operators": operators,
-        "calibration_rows": len(rows),
+        **_method(operators, rows),
         "metric": (headline := next(iter(evaluation.metrics))),
         "drop": check_drop(headline, evaluation.metrics[headline], measured.metrics[headline], options.max_drop),
         "max_drop": options.max_drop,
@@ -92,10 +89,7 @@ def quantize_part(graph: Graph, dataset: Dataset, path: Path, file: Session) -> 
         path.write_bytes(float32)
         return None
     facts = {
-        "format": INT8,
-        "method": METHOD,
-        "operators": operators,
-        "calibration_rows": len(rows),
+        **_method(operators, rows),
         "metric": "noise",
         "noise": found,
         "most_noise": MOST_NOISE,
@@ -139,6 +133,11 @@ def check_drop(metric: str, before: float, after: float, most: float) -> float:
 def _calibration_rows(dataset: Dataset) -> Array:
     chosen = np.random.default_rng(0).permutation(len(dataset.train))[:CALIBRATION_ROWS]
     return dataset.train.inputs[np.sort(chosen)]
+
+
+def _method(operators: dict[str, int], rows: Array) -> dict[str, Any]:
+    """Say how a file was turned into int8, and with how many rows."""
+    return {"format": INT8, "method": METHOD, "operators": operators, "calibration_rows": len(rows)}
 
 
 def _size_and_latency(path: Path, file: Session, inputs: Array) -> dict[str, Any]:
