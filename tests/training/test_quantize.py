@@ -99,6 +99,13 @@ def test_the_service_loads_it_and_answers_as_the_file_does(small: StoredVersion)
     assert compare(golden.onnx, {"probabilities": received}, INT8_TOLERANCE) == []
 
 
+def test_a_table_of_plain_numbers_is_measured_column_by_column_as_its_file_takes_it(train_into) -> None:
+    (stored,) = train_into("tabular", "iris", epochs=1, max_drop=1, quantize="int8")
+
+    assert stored.manifest.extra["quantization"]["int8"]["accuracy"] == stored.manifest.metrics["accuracy"]
+    assert [given.name for given in stored.manifest.inputs] == list(stored.golden().inputs)
+
+
 def test_a_loss_of_quality_beyond_the_limit_is_refused_with_both_figures() -> None:
     assert check_drop("accuracy", 0.97, 0.965, 0.01) == pytest.approx(0.005)
     assert check_drop("mean_absolute_error", 50.0, 50.4, 0.01) == pytest.approx(0.008)
