@@ -28,8 +28,9 @@ WHOLE_FROM = 10_000
 def compare(first: str, second: str, store_location: str | None, as_json: bool, page: Path | None) -> None:
     """Set two versions side by side, and test on the same held-out rows whether they really differ.
 
-    A and B are MODEL, MODEL@VERSION or MODEL@LABEL. Differences are B less A. Versions that were measured on
-    different rows are refused; where one has no predictions.npz, only the published metrics are shown.
+    A and B are MODEL, which is its newest version that was not withdrawn, MODEL@VERSION or MODEL@LABEL. Differences
+    are B less A. Versions that were measured on different rows are refused; where one has no predictions.npz, only
+    the published metrics are shown.
 
     Classes are tested by McNemar's test, errors of values and of reconstructed pictures by a paired bootstrap. Of
     detectors the difference of mAP@0.5 is bounded by drawing held-out pictures, of clusterings the agreement with one
@@ -57,10 +58,12 @@ def _fetched(opened: Store, name: str) -> StoredVersion:
 
 
 def find(opened: Store, name: str) -> StoredVersion:
-    """Find MODEL, MODEL@VERSION or MODEL@LABEL; raises `StoreError`."""
+    """Find MODEL, its newest version that was not withdrawn, MODEL@VERSION or MODEL@LABEL; raises `StoreError`."""
     model, _, version = name.partition("@")
     labels = opened.labels(model) if version else {}
-    return opened.resolve(model, labels.get(version, version or LATEST))
+    if version in ("", LATEST) and version not in labels:
+        return opened.newest(model)
+    return opened.resolve(model, labels.get(version, version))
 
 
 def _write_page(path: Path, found: dict[str, Any], sides: list[Side]) -> None:
