@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from model_store import Store, StoredVersion
+from model_store.metrics import label_of
 from model_store.store import LATEST
 from model_store.store_options import fail_in_one_line, open_store, store_option
 from training.evidence import comparison
@@ -93,7 +94,7 @@ def as_text(found: dict[str, Any]) -> str:
 def measured_rows(found: dict[str, Any]) -> list[list[str]]:
     """List metrics, size and latency: name, of the first, of the second, difference."""
     named = {
-        **found["metrics"],
+        **{label_of(name): pair for name, pair in found["metrics"].items()},
         "bytes": found["bytes"],
         **{f"µs, {name}": pair for name, pair in found["latency_us"].items()},
     }

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from model_store.manifest import INT8
+from model_store.metrics import HIGHER_IS_BETTER
 from training.datasets import Dataset
 from training.datasets.dataset import Array
 from training.errors import QuantizationRefused
@@ -28,7 +29,6 @@ MOST_COMPARED = 2000
 # Measured: encoders, decoders and classifiers on codes are off by 1 to 2 % of what their answers vary, and as good as
 # before; an anomaly score by 4 %, its p-value by 6 %, which were set by float32 scores.
 MOST_NOISE = 0.03
-BIGGER_IS_BETTER = {"accuracy", "map_50", "right_and_localised", "explained_variance"}
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ def check_drop(metric: str, before: float, after: float, most: float) -> float:
     Raises:
         QuantizationRefused: it is more than `most`.
     """
-    drop = before - after if metric in BIGGER_IS_BETTER else (after - before) / max(abs(before), 1e-12)
+    higher_is_better = HIGHER_IS_BETTER.get(metric, False)
+    drop = before - after if higher_is_better else (after - before) / max(abs(before), 1e-12)
     if drop > most:
         raise QuantizationRefused(
             f"int8 gives {metric} {after:.4g} on the held-out rows, float32 {before:.4g}: a loss of {drop:.2g}, "
