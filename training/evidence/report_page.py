@@ -25,6 +25,7 @@ from model_store.manifest import DatasetFacts, Parity
 from model_store.metrics import label_of
 from training.evidence import figures
 from training.evidence.exhibit import Exhibit
+from training.evidence.int8_speed import slower_than_float32
 
 # A larger matrix is no longer read cell by cell; the list of confusions says what it would.
 MOST_MATRIX_CLASSES = 50
@@ -337,7 +338,8 @@ def _quantization(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         f"{found['method']}; {operators}; ranges from {found['calibration_rows']} training rows. "
         f"Lost: {found['drop']:.2g} of at most {found['max_drop']:g}."
     )
-    return {"words": words, "rows": rows}
+    complaint = slower_than_float32(found)
+    return {"words": words, "notes": [complaint] if complaint else [], "rows": rows}
 
 
 def _parity(file: FileFacts) -> dict[str, Any]:
