@@ -51,6 +51,8 @@ def run(
             join(job, network, machines)
             say(f"machines  {len(machines.place.workers)} fit together")
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
+        if fresh and network.learn is not None:
+            say(f"noticed   --fresh changes nothing: {job.recipe.name} fits in its own way and always starts anew")
         log = tensorboard / job.name if tensorboard else None
         logging = tensorboard_log.callbacks(log) if log and network.learn is None else []
         company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging, machines=machines)
