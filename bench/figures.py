@@ -36,6 +36,11 @@ class Figure:
         return self.who, self.network, self.payload, self.rows, self.clients
 
 
+def median_round(rounds: Sequence[Figure]) -> Figure:
+    """Choose the round whose processor time is the median; of an even number the upper one."""
+    return sorted(rounds, key=lambda figure: figure.cpu_microseconds)[len(rounds) // 2]
+
+
 def medians(figures: Sequence[Figure]) -> list[Figure]:
     """Put the rounds of each case together: the median of each number; errors are added."""
     cases: dict[tuple[Any, ...], list[Figure]] = {}

@@ -26,12 +26,12 @@ from bench.auroc import area_under_roc
 from bench.processes import free_port, running
 from training import datasets
 from training.datasets import Dataset
-from training.detection.evaluation import detections
+from training.detection.evaluation import average_precision_interval, detections
 from training.detection.metrics import average_precision
+from training.evidence.measures import wilson_interval
 from training.options import FileOptions
 
 ROWS_AT_ONCE = 100
-RESAMPLED = 100
 OVENBIRD = str(Path(sys.executable).with_name("ovenbird"))
 Answers = dict[str, npt.NDArray[np.generic]]
 Ask = Callable[[str, npt.NDArray[np.generic]], Answers]
@@ -67,31 +67,20 @@ class Goal:
 
 
 def accuracy(goal: Goal, dataset: Dataset, ask: Ask) -> Measured:
-    """Count the held-out rows whose most probable class is right; Wilson's interval (E. B. Wilson, 1927)."""
-    answers = ask(goal.name, dataset.test.inputs)["probabilities"]
-    count = len(dataset.test)
-    share = float(np.mean(answers.argmax(axis=1) == dataset.test.targets))
-    z = 1.96
-    middle = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * float(np.sqrt(share * (1 - share) / count + z * z / (4 * count * count)))
-    return Measured(value=share, low=middle - half, high=middle + half, rows=count)
+    """Count the held-out rows whose most probable class is right."""
+    answers, count = ask(goal.name, dataset.test.inputs)["probabilities"], len(dataset.test)
+    right = int(np.sum(answers.argmax(axis=1) == dataset.test.targets))
+    bounds = wilson_interval(right, count)
+    return Measured(value=right / count, low=bounds["low"], high=bounds["high"], rows=count)
 
 
 def mean_average_precision(goal: Goal, dataset: Dataset, ask: Ask) -> Measured:
     """Compute mAP@0.5 as COCO does; the interval is that of the scenes drawn anew (bootstrap)."""
-    answers = ask(goal.name, dataset.test.inputs)
-    truths, found = list(dataset.test.targets), detections(answers)
+    truths, found = list(dataset.test.targets), detections(ask(goal.name, dataset.test.inputs))
     assert dataset.labels is not None
-    classes = len(dataset.labels)
-
-    def measured(indices: npt.NDArray[np.int64]) -> float:
-        chosen = [truths[index] for index in indices], [found[index] for index in indices]
-        return average_precision(*chosen, classes).mean_at_half
-
-    random, count = np.random.default_rng(0), len(truths)
-    drawn = [measured(random.integers(0, count, count)) for _ in range(RESAMPLED)]
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return Measured(value=measured(np.arange(count)), low=float(low), high=float(high), rows=count)
+    value = average_precision(truths, found, len(dataset.labels)).mean_at_half
+    bounds = average_precision_interval(truths, found)
+    return Measured(value=value, low=bounds["low"], high=bounds["high"], rows=len(truths))
 
 
 def anomaly_auroc(goal: Goal, dataset: Dataset, ask: Ask) -> Measured:

@@ -1,6 +1,7 @@
 """The contract between training and serving: what a published model is, and where it lies."""
 
 from model_store.errors import (
+    AllWithdrawn,
     CorruptVersion,
     IncompleteDraft,
     InvalidGolden,
@@ -25,6 +26,7 @@ from model_store.store import Draft, Store, StoredVersion
 
 __all__ = [
     "STARTER_MODELS",
+    "AllWithdrawn",
     "CorruptVersion",
     "Draft",
     "Golden",

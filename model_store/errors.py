@@ -4,6 +4,7 @@ StoreError
 ├── InvalidName         a model's name or a version that no store could hold
 ├── UnknownModel        the store has no such model
 ├── UnknownVersion      the model has no such version
+├── AllWithdrawn        each of the model's versions was taken out of service
 ├── InvalidManifest     manifest.json is missing, is not JSON, or breaks the schema
 ├── InvalidGolden       golden.npz is missing or unreadable
 ├── InvalidPredictions  predictions.npz is missing or unreadable
@@ -18,7 +19,7 @@ StoreError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -44,6 +45,17 @@ class UnknownVersion(StoreError):
     def __init__(self, model: str, version: str | int, *, known: Iterable[int]) -> None:
         numbers = ", ".join(str(number) for number in known) or "none"
         super().__init__(f"model {model!r} has no version {version}; it has: {numbers}")
+
+
+class AllWithdrawn(StoreError):
+    """Each of a model's versions was taken out of service."""
+
+    def __init__(self, model: str, *, known: Sequence[int]) -> None:
+        numbers = ", ".join(str(number) for number in known)
+        super().__init__(
+            f"model {model!r}: every version is withdrawn ({numbers}); name one, such as {model}@{known[-1]}, "
+            f"or bring one back: ovenbird store rollback {model} --to {known[-1]}"
+        )
 
 
 class InvalidManifest(StoreError):

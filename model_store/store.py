@@ -21,6 +21,7 @@ from pathlib import Path
 
 from model_store.disk import sync
 from model_store.errors import (
+    AllWithdrawn,
     CorruptVersion,
     IncompleteDraft,
     InvalidManifest,
@@ -219,6 +220,21 @@ class Store:
         if number not in known:
             raise UnknownVersion(model, version, known=known)
         return self.stored(model, number)
+
+    def newest(self, model: str) -> StoredVersion:
+        """Find the newest version that is whole and that nobody took out of service: what people mean by a model.
+
+        Raises:
+            UnknownModel, UnknownVersion: as `resolve`.
+            AllWithdrawn: each of its versions was taken out of service.
+            InvalidServing: serving.json cannot be used.
+        """
+        self.resolve(model)
+        known = self.versions(model)
+        for candidate in (self.stored(model, number) for number in reversed(known)):
+            if self.may_serve_with_its_group(candidate):
+                return candidate
+        raise AllWithdrawn(model, known=known)
 
     def folder_of(self, model: str) -> Path:
         """Say where a model's versions lie, and the files beside them; raises `InvalidName`."""

@@ -27,7 +27,7 @@ def store() -> None:
     \b
     Examples:
       ovenbird store list                              what there is, and how good it is
-      ovenbird store show mnist-cnn                    the latest version, in full
+      ovenbird store show mnist-cnn                    the newest version, in full
       ovenbird store show mnist-cnn@1 --json           one version's manifest, for a script
       ovenbird store verify --store ./store            digests, ONNX checker and golden replay of everything
       ovenbird store rollback mnist-cnn                serve the version before
@@ -75,6 +75,8 @@ def list_models(store_location: str | None, as_json: bool) -> None:
 def show(model: str, store_location: str | None, as_json: bool) -> None:
     """Show one version in full: its inputs, outputs, origin, quality and parity with Keras.
 
+    MODEL alone is its newest version that was not withdrawn.
+
     \b
     Examples:
       ovenbird store show mnist-cnn
@@ -82,7 +84,7 @@ def show(model: str, store_location: str | None, as_json: bool) -> None:
     """
     name, _, version = model.partition("@")
     opened = open_store(store_location, announce=not as_json)
-    stored = fail_in_one_line(lambda: opened.resolve(name, version or LATEST))
+    stored = fail_in_one_line(lambda: opened.newest(name) if version in ("", LATEST) else opened.resolve(name, version))
     fail_in_one_line(lambda: _fetch_bare(opened, stored))
     if stored.is_bare and not as_json:
         click.echo(_bare_description(opened, stored, roles(opened, name)[stored.version]))

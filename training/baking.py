@@ -18,6 +18,7 @@ from training.datasets.dataset import Array
 from training.draft import dataset_facts, draft, libraries, write_golden
 from training.evidence.data_report import DataReport
 from training.evidence.exhibit import Evaluation
+from training.evidence.int8_speed import slower_than_float32
 from training.evidence.report import write_page, write_report
 from training.evidence.report_page import FileFacts
 from training.exporting.export import export
@@ -103,6 +104,7 @@ def in_int8(trained: Trained, exported: Exported, path: Path, sample: Array, say
         return exported
     file, facts = quantized
     say(f"quantise  {job.name + graph.suffix}: {path.stat().st_size / 1000:.0f} kB, noise {facts['noise']:.2g}")
+    warn_if_slower(job.name + graph.suffix, facts, say)
     graph = with_int8_margin(graph, file)
     return Exported(graph, file, measure_int8(graph, file, sample), exported.evaluation, facts)
 
@@ -112,8 +114,15 @@ def main_in_int8(trained: Trained, exported: Exported, path: Path, sample: Array
     job = trained.job
     small = quantize(trained.network, job.dataset, path, exported.file, job.export, trained.evaluation)
     say(f"quantise  {job.name}: {path.stat().st_size / 1000:.0f} kB, {described(small.evaluation.metrics)}")
+    warn_if_slower(job.name, small.facts, say)
     graph = with_int8_margin(exported.graph, small.file)
     return Exported(graph, small.file, measure_int8(graph, small.file, sample), small.evaluation, small.facts)
+
+
+def warn_if_slower(model: str, quantization: Mapping[str, Any], say: Say) -> None:
+    """Say so where int8, which is asked for its speed, made a file slower."""
+    if complaint := slower_than_float32(quantization):
+        say(f"warning   {model}: {complaint}")
 
 
 def report(trained: Trained, exported: Exported, folder: Path, *, created: datetime, extra: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ def _scaling(kind: str) -> Any:
 
 
 def kept_file(path: Path) -> Path:
-    """Find the Keras file of a path, a version, or a model's newest version.
+    """Find the Keras file of a path, a version, or a model's newest version that was not withdrawn.
 
     Raises:
         InvalidParameter: there is none.
@@ -186,7 +186,7 @@ def kept_file(path: Path) -> Path:
     folder = path
     if path.is_dir() and not (path / KERAS_FILE).is_file():
         with contextlib.suppress(StoreError):
-            folder = Store(path.parent).resolve(path.name).path
+            folder = Store(path.parent).newest(path.name).path
     if (folder / KERAS_FILE).is_file():
         return folder / KERAS_FILE
     if (folder / MANIFEST_FILE).is_file():

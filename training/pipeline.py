@@ -9,9 +9,10 @@ import dataclasses
 import logging
 import tempfile
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
-from model_store import StoredVersion
+from model_store import Draft, StoredVersion
 from model_store.manifest import Group
 from training.baking import Trained, bake, described
 from training.datasets import Dataset
@@ -27,6 +28,13 @@ from training.fitting.safety import digest, guarded
 from training.job import Job
 from training.network import Network
 
+Gate = Callable[[Draft], bool]
+
+
+def let_through(_: Draft) -> bool:
+    """Publish whatever was verified."""
+    return True
+
 
 def run(
     job: Job,
@@ -36,12 +44,14 @@ def run(
     fresh: bool = False,
     tensorboard: Path | None = None,
     machines: Machines | None = None,
+    gate: Gate = let_through,
 ) -> list[StoredVersion]:
     """Run a job whose data set is loaded; return what was published, the main model first.
 
     A job that was killed goes on after the last epoch that it finished, unless it shall start `fresh`. `say` is told
     each step in a line; `show`, if there is one, the text of a line that stays alive during the fit. `machines`, if
-    there are several, fit together; of them, this is the chief.
+    there are several, fit together; of them, this is the chief. `gate` is asked about the main model when all is
+    verified; where it says no, nothing is published.
     """
     say(f"data set  {job.dataset.name}: {', '.join(f'{size} {part} rows' for part, size in job.dataset.sizes.items())}")
     data = look_over(job.dataset, say)
@@ -51,6 +61,8 @@ def run(
             join(job, network, machines)
             say(f"machines  {len(machines.place.workers)} fit together")
         say(f"recipe    {job.recipe.name}: {network.parameter_count:,} parameters")
+        if fresh and network.learn is not None:
+            say(f"noticed   --fresh changes nothing: {job.recipe.name} fits in its own way and always starts anew")
         log = tensorboard / job.name if tensorboard else None
         logging = tensorboard_log.callbacks(log) if log and network.learn is None else []
         company = Company(checkpoint=checkpoint, say=say, show=show, callbacks=logging, machines=machines)
@@ -64,7 +76,7 @@ def run(
         say(f"evaluate  {described(evaluation.metrics)}")
         for complaint in no_better_than_guessing(network.task, evaluation.metrics, job.dataset):
             say(f"warning   {complaint}")
-        return publish(Trained(job, network, fitted, evaluation, data), say)
+        return publish(Trained(job, network, fitted, evaluation, data), say, gate)
 
 
 def look_over(dataset: Dataset, say: Say) -> DataReport:
@@ -147,12 +159,14 @@ def how_fitted(fitted: Fit) -> str:
     return f"{fitted.epochs} epochs in {fitted.seconds:.0f} s" if fitted.epochs else "nothing: the weights are given"
 
 
-def publish(trained: Trained, say: Say) -> list[StoredVersion]:
-    """Export and verify every graph, then publish them together."""
+def publish(trained: Trained, say: Say, gate: Gate) -> list[StoredVersion]:
+    """Export and verify every graph, then publish them together, if the gate lets the main one through."""
     job, network = trained.job, trained.network
     group = group_of(job, network)
     with tempfile.TemporaryDirectory(prefix="ovenbird-") as scratch:
         drafts = [bake(trained, graph, Path(scratch), group, say) for graph in network.graphs]
+        if not gate(drafts[0]):
+            return []
         say(f"publish   {', '.join(entry.model for entry in drafts)} → {job.store.location}")
         return job.store.publish(*drafts)
 

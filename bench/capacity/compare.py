@@ -28,6 +28,7 @@ from bench.capacity.fleet import simulate
 from bench.capacity.measure import STARTERS, get, kept_to, request_for, serving
 from bench.capacity.queueing import Waiting, waiting
 from bench.capacity.records import Fleet
+from bench.figures import median_round
 from bench.loads import Case, against
 from bench.processes import Server, cpu_seconds, wait_until_idle
 from bench.simulation.simulate import poisson
@@ -84,8 +85,7 @@ def saturate(
             wait_until_idle(server.pids, timeout=30)
             case, path = Case("ovenbird", model, "binary", 1, 64), f"/v2/models/{model}/stats"
             load = against(server, case, request_for(server, model, 1), statistics=path)
-            figures = sorted((load(seconds) for _ in range(rounds)), key=lambda figure: figure.cpu_microseconds)
-        seen = figures[len(figures) // 2]
+            seen = median_round([load(seconds) for _ in range(rounds)])
         batch = seen.rows_per_batch or 1.0
         expected = costs.request_seconds + costs.row_seconds + costs.batch_seconds / batch
         found.append(

@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.capacity.costs import Costs, NothingMeasured, Point, entry, fit
 from bench.capacity.footprint import footprint
-from bench.figures import Figure
+from bench.figures import Figure, median_round
 from bench.loads import Case, against
 from bench.prepare import ENVIRONMENTS, ROOT
 from bench.processes import Server, free_port, resident_bytes, running
@@ -132,5 +132,5 @@ def _figure(server: Server, model: str, rows: int, clients: int, plan: Plan) -> 
         request_for(server, model, rows),
         statistics=f"/v2/models/{model}/stats",
     )
-    rounds = sorted((load(plan.seconds) for _ in range(plan.rounds)), key=lambda figure: figure.cpu_microseconds)
-    return replace(rounds[len(rounds) // 2], p50_seconds=min(figure.p50_seconds or math.inf for figure in rounds))
+    rounds = [load(plan.seconds) for _ in range(plan.rounds)]
+    return replace(median_round(rounds), p50_seconds=min(figure.p50_seconds or math.inf for figure in rounds))

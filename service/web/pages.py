@@ -6,6 +6,7 @@ import orjson
 from flask import Blueprint, Response, render_template, request
 
 from model_store import Manifest
+from model_store.metrics import label_of
 from service.live_model import LiveModel
 from service.openapi.examples import short_command
 from service.openapi.served import table_of
@@ -77,5 +78,5 @@ def _facts(model: LiveModel) -> dict[str, str]:
     manifest = model.description
     if not isinstance(manifest, Manifest):
         return {"made by": "unknown: an ONNX file without a manifest"}
-    quality = next((f"{name.replace('_', ' ')} {value:.4g}" for name, value in manifest.metrics.items()), "unknown")
+    quality = next((f"{label_of(name)} {value:.4g}" for name, value in manifest.metrics.items()), "unknown")
     return {"made by": f"{manifest.recipe} on {manifest.dataset.name}", "quality": quality}

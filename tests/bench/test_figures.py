@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.figures import GOALS, Figure, Goal, medians
+from bench.figures import GOALS, Figure, Goal, median_round, medians
 from bench.report import goals
 
 ONE = Figure("ovenbird", "784-128-10", "json", 8, 64, 100.0, 20.0, 0.001, 0.002, 1000, 30.0)
@@ -20,6 +20,15 @@ def test_rounds_of_a_case_become_their_median_and_errors_add_up() -> None:
 
     assert together == [replace(ONE, requests_per_second=110.0, errors=3), alone]
     assert together[0].rows_per_second == 880
+
+
+def test_the_round_with_the_median_processor_time_is_taken_whole() -> None:
+    rounds = [
+        replace(ONE, cpu_microseconds=cpu, rows_per_batch=rows) for cpu, rows in ((30, 1.0), (10, 2.0), (20, 3.0))
+    ]
+
+    assert median_round(rounds) == rounds[2]
+    assert median_round(rounds[:2]) == rounds[0]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tiny_models import publish_affine, publish_brightness
 
-from model_store import Store
+from model_store import Store, steering
 from model_store.cli import main
 
 
@@ -156,6 +156,27 @@ def test_show_describes_the_latest_version(filled: Store) -> None:
         "output:      probabilities float32[batch, 2] probabilities (dark, bright)",
     ):
         assert said in result.stdout.splitlines()
+
+
+def test_show_passes_over_withdrawn_versions(filled: Store) -> None:
+    steering.roll_back(filled, "double")
+
+    result = ovenbird("store", "show", "double", "--store", filled.root)
+
+    assert "model:       double@1" in result.stdout.splitlines()
+    assert "model:       double@2" in ovenbird("store", "show", "double@2", "--store", filled.root).stdout.splitlines()
+
+
+def test_show_says_that_every_version_is_withdrawn_and_what_to_do(filled: Store) -> None:
+    (filled.root / "double" / "serving.json").write_text('{"withdrawn": [1, 2]}')
+
+    result = ovenbird("store", "show", "double", "--store", filled.root)
+
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == (
+        "Error: model 'double': every version is withdrawn (1, 2); name one, such as double@2, "
+        "or bring one back: ovenbird store rollback double --to 2"
+    )
 
 
 def test_show_tells_the_time_of_creation_in_utc(store: Store, drafts: Any) -> None:

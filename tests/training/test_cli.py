@@ -163,6 +163,18 @@ assert not heavy, heavy
     assert finished.returncode == 0, finished.stderr
 
 
+def test_tensorflow_is_kept_quiet_unless_the_user_says_otherwise(tmp_path: Path) -> None:
+    code = "import os, training; print(os.environ['TF_CPP_MIN_LOG_LEVEL'], os.environ['TF_ENABLE_ONEDNN_OPTS'])"
+    bare = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+
+    def levels(**variables: str) -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, env=bare | variables, capture_output=True, text=True, check=True).stdout
+
+    assert levels() == "3 0\n"
+    assert levels(TF_CPP_MIN_LOG_LEVEL="0", TF_ENABLE_ONEDNN_OPTS="1") == "0 1\n"
+
+
 @pytest.mark.parametrize(
     ("modules", "message"),
     [

@@ -18,7 +18,7 @@ from model_store import STARTER_MODELS, Draft, Golden, Manifest, Store
 from model_store.errors import InvalidPredictions
 from model_store.manifest import DatasetFacts, InputSpec, OutputSpec, Parity, digest_files
 from model_store.predictions import PREDICTIONS_FILE, Predictions
-from model_store.steering import set_label
+from model_store.steering import roll_back, set_label
 from training.datasets.dataset import digest
 from training.evidence import predictions
 from training.evidence.comparison_cli import compare
@@ -262,6 +262,15 @@ def test_a_label_names_a_version(publish, ask, tmp_path: Path) -> None:
     assert json.loads(ask("a@stable", "a", "--json").stdout)["versions"] == ["a@1", "a@2"]
     assert ask("a@9", "a").exit_code == 1
     assert "unknown model 'z'" in ask("a", "z@stable").output
+
+
+def test_a_model_alone_is_its_newest_version_that_was_not_withdrawn(publish, ask, tmp_path: Path) -> None:
+    publish("a", classes([]))
+    publish("a", classes([1]))
+    roll_back(Store(tmp_path / "store"), "a")
+
+    assert json.loads(ask("a@2", "a", "--json").stdout)["versions"] == ["a@2", "a@1"]
+    assert json.loads(ask("a@2", "a@latest", "--json").stdout)["versions"] == ["a@2", "a@1"]
 
 
 class _Page(HTMLParser):

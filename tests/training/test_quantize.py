@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from model_store.manifest import INT8_TOLERANCE, REPORT_FILE, Tolerance
 from service.app import create_app
 from service.runtime import replay
 from service.settings import Settings
-from training import pipeline
+from training import pipeline, train
 from training.errors import QuantizationRefused
+from training.evidence.int8_speed import slower_than_float32
 from training.exporting import onnx_check
 from training.exporting.int8_file import last_products
 from training.exporting.onnx_session import Session
@@ -97,6 +99,35 @@ def test_the_service_loads_it_and_answers_as_the_file_does(small: StoredVersion)
     assert answer.status_code == 200
     received = np.array(answer.json["outputs"][0]["data"], np.float32).reshape(10, 10)
     assert compare(golden.onnx, {"probabilities": received}, INT8_TOLERANCE) == []
+
+
+def test_a_file_that_int8_made_slower_is_said_to_be_by_how_much_and_what_to_do() -> None:
+    facts = {
+        "float32": {"microseconds": {"1": 10.0, "32": 20.0, "256": 100.0}},
+        "int8": {"microseconds": {"1": 16.0, "32": 21.0, "256": 250.0}},
+    }
+
+    said = slower_than_float32(facts)
+
+    assert (
+        "slower than float32 on this machine: it takes 1.6 times as long for 1 row, 2.5 times as long for 256" in said
+    )
+    assert "quantize=none" in said
+    assert slower_than_float32(facts | {"int8": facts["float32"]}) == ""
+
+
+def test_a_table_of_plain_numbers_is_measured_column_by_column_as_its_file_takes_it(shared_store: Path) -> None:
+    lines: list[str] = []
+    parameters = {"epochs": 1, "max_drop": 1, "quantize": "int8"}
+    (stored,) = train("tabular", "iris", store=shared_store, parameters=parameters, say=lines.append)
+
+    complaint = slower_than_float32(stored.manifest.extra["quantization"])
+    page = html.unescape((stored.path / REPORT_FILE).read_text(encoding="utf-8"))
+    assert [line for line in lines if "slower" in line] == [f"warning   iris-tabular: {complaint}"] * bool(complaint)
+    assert ("slower than float32" in page) == bool(complaint)
+    assert complaint in page
+    assert stored.manifest.extra["quantization"]["int8"]["accuracy"] == stored.manifest.metrics["accuracy"]
+    assert [given.name for given in stored.manifest.inputs] == list(stored.golden().inputs)
 
 
 def test_a_loss_of_quality_beyond_the_limit_is_refused_with_both_figures() -> None:

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from model_store import StoredVersion
 from model_store.manifest import REPORT_FILE, DatasetFacts, Parity
+from model_store.metrics import label_of
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from service.app import create_app
 from service.settings import Settings
@@ -129,13 +130,24 @@ def test_every_metric_is_shown_as_it_was_measured_with_its_interval() -> None:
     parsed = Parsed(render(page))
 
     for name, value in page.facts["metrics"].items():
-        assert parsed.row(name.replace("_", " "))[0] == number(value)
+        assert parsed.row(label_of(name))[0] == number(value)
     interval = page.facts["intervals"]["accuracy"]
     assert parsed.row("accuracy") == [number(0.75), number(interval["low"]), number(interval["high"])]
     assert parsed.row("expected calibration error")[0] == number(
         page.facts["calibration"]["expected_calibration_error"]
     )
     assert parsed.row("1") == ["21", "12,345"]
+
+
+def test_columns_that_hold_nothing_are_left_out() -> None:
+    page = page_of()
+    without = {name: value for name, value in page.facts.items() if name != "intervals"}
+
+    parsed = Parsed(render(dataclasses.replace(page, facts=without)))
+
+    assert ["metric", "value", "from", "to"] in Parsed(render(page)).rows
+    assert ["metric", "value"] in parsed.rows
+    assert parsed.row("macro F1") == [number(page.facts["metrics"]["macro_f1"])]
 
 
 def test_pictures_stand_beside_what_they_were_taken_for() -> None:
@@ -207,7 +219,7 @@ def test_a_published_page_says_what_its_manifest_says(digits: StoredVersion) -> 
     parsed = Parsed(page)
     assert facts["metrics"] == digits.manifest.metrics
     for name, value in facts["metrics"].items():
-        assert parsed.row(name.replace("_", " "))[0] == number(value)
+        assert parsed.row(label_of(name))[0] == number(value)
     assert digits.manifest.digest in parsed.texts
     assert digits.manifest.dataset.license in parsed.texts
     assert parsed.row("model.onnx") == [number(digits.onnx_path.stat().st_size)]

@@ -155,8 +155,16 @@ def test_a_fresh_job_starts_anew_and_another_job_is_another(uninterrupted: Store
     lines: list[str] = []
     (stored,) = train("dnn", "iris", store=tmp_path, parameters=PARAMETERS, say=lines.append, fresh=True)
 
-    assert not any("resume" in line for line in lines)
+    assert not any("resume" in line or "--fresh" in line for line in lines)
     assert weights_digest(stored) == weights_digest(uninterrupted)
+
+
+@pytest.mark.parametrize("recipe", ["scratch", "perceptron"])
+def test_where_every_fit_starts_anew_fresh_is_said_to_change_nothing(recipe: str, tmp_path: Path) -> None:
+    lines: list[str] = []
+    train(recipe, "iris", store=tmp_path, parameters={"epochs": 1}, say=lines.append, fresh=True)
+
+    assert f"noticed   --fresh changes nothing: {recipe} fits in its own way and always starts anew" in lines
 
 
 def test_an_equal_job_beside_it_works_without_a_checkpoint(uninterrupted: StoredVersion, tmp_path: Path) -> None:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+import tiny_models
 from click.testing import CliRunner, Result
 
-from model_store import Store
+from model_store import Draft, Store
+from model_store.steering import roll_back
+from training.cli import train
 from training.datasets import Dataset
 from training.errors import FitDiverged, TrainingError
 from training.fitting.fit import Fit, fit
@@ -22,6 +28,7 @@ from training.parameters import describe
 from training.recipes import RECIPES
 from training.tuning import study
 from training.tuning.search_space import Choices, Range, default_space, read_space
+from training.tuning.standing import as_good_already
 from training.tuning.tune_cli import tune
 
 QUICK = ["scratch", "--data", "iris", "--set", "epochs=4", "--set", "scale=true"]
@@ -80,6 +87,50 @@ def test_it_ends_as_training_does(searched: tuple[Path, Result]) -> None:
     told = [line[:10].rstrip() for line in searched[1].output.splitlines()[-5:]]
 
     assert told == ["published", "held-out", "parity", "serve it", "ask it"]
+
+
+def test_what_the_store_has_as_good_already_is_not_published_again(
+    searched: tuple[Path, Result], run: Callable[..., Result], tmp_path: Path
+) -> None:
+    shutil.copytree(searched[0], tmp_path / "again")
+    store = tmp_path / "again/store"
+    words = [*QUICK, *SEARCH, "--trials", "4", "--store", str(store)]
+
+    again = run(*words)
+
+    assert again.exit_code == 0, again.output
+    assert Store(store).versions("iris-scratch") == [1]
+    (line,) = [line for line in again.output.splitlines() if line.startswith("kept ")]
+    accuracy = Store(store).resolve("iris-scratch").manifest.metrics["accuracy"]
+    assert f"iris-scratch@1, accuracy {accuracy:.4g} on the same test rows; the best trial has {accuracy:.4g}" in line
+    command = line.partition("to publish it all the same: ")[2]
+    assert f"the best one: {command}" in again.output
+
+    trained = CliRunner().invoke(train, shlex.split(command)[2:])
+
+    assert trained.exit_code == 0, trained.output
+    one, other = (Store(store).resolve("iris-scratch", version).manifest for version in (1, 2))
+    assert (one.metrics, one.parameters) == (other.metrics, other.parameters)
+
+
+def test_a_version_that_is_worse_withdrawn_or_measured_elsewhere_holds_nothing_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+
+    def draft(name: str, **facts: Any) -> Draft:
+        return tiny_models.draft(tmp_path / name, "double", tiny_models.affine(), **facts)
+
+    found = draft("found", metrics={"accuracy": 0.8})
+    assert as_good_already(store, found) is None, "nothing is there"
+    store.publish(draft("worse", metrics={"accuracy": 0.7}))
+    assert as_good_already(store, found) is None
+    store.publish(draft("error", metrics={"mean_absolute_error": 0.1}))
+    assert as_good_already(store, found) is None, "another metric"
+    store.publish(draft("as-good", metrics={"accuracy": 0.8}))
+    assert str(as_good_already(store, found)) == "double@3"
+    dataset = found.manifest.dataset.model_copy(update={"sha256": "1" * 64}).model_dump()
+    assert as_good_already(store, draft("other", metrics={"accuracy": 0.8}, dataset=dataset)) is None
+    roll_back(store, "double", to=1)
+    assert as_good_already(store, found) is None, "it was withdrawn"
 
 
 def test_an_interrupted_search_goes_on_and_ends_as_if_it_had_not_been(

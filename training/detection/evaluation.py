@@ -13,6 +13,7 @@ from training.detection.geometry import intersection_over_union
 from training.detection.metrics import AveragePrecision, average_precision, precision_and_recall
 from training.detection.resampling import draws, mean_average_precision, ranked
 from training.evidence.exhibit import Evaluation
+from training.evidence.measures import percentile_bounds
 from training.network import Answers, Graph
 
 Floats = npt.NDArray[np.floating]
@@ -97,8 +98,8 @@ def average_precision_interval(truths: Sequence[Floats], found: Sequence[Floats]
     """Bound mAP@0.5 with 95 % confidence, by drawing the pictures again and again."""
     classes = ranked(truths, found)
     drawn = np.concatenate([mean_average_precision(classes, times) for times in draws(classes)])
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
-    return {"low": float(low), "high": float(high), "method": "bootstrap over the pictures, 95 %"}
+    # Where no picture that was drawn holds an object, there is nothing to find.
+    return {**percentile_bounds(drawn[~np.isnan(drawn)]), "method": "bootstrap over the pictures, 95 %"}
 
 
 def _rounded(value: float) -> float | None:

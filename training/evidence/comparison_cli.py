@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from model_store import Store, StoredVersion
+from model_store.metrics import label_of
 from model_store.store import LATEST
 from model_store.store_options import fail_in_one_line, open_store, store_option
 from training.evidence import comparison
@@ -28,8 +29,9 @@ WHOLE_FROM = 10_000
 def compare(first: str, second: str, store_location: str | None, as_json: bool, page: Path | None) -> None:
     """Set two versions side by side, and test on the same held-out rows whether they really differ.
 
-    A and B are MODEL, MODEL@VERSION or MODEL@LABEL. Differences are B less A. Versions that were measured on
-    different rows are refused; where one has no predictions.npz, only the published metrics are shown.
+    A and B are MODEL, which is its newest version that was not withdrawn, MODEL@VERSION or MODEL@LABEL. Differences
+    are B less A. Versions that were measured on different rows are refused; where one has no predictions.npz, only
+    the published metrics are shown.
 
     Classes are tested by McNemar's test, errors of values and of reconstructed pictures by a paired bootstrap. Of
     detectors the difference of mAP@0.5 is bounded by drawing held-out pictures, of clusterings the agreement with one
@@ -57,10 +59,12 @@ def _fetched(opened: Store, name: str) -> StoredVersion:
 
 
 def find(opened: Store, name: str) -> StoredVersion:
-    """Find MODEL, MODEL@VERSION or MODEL@LABEL; raises `StoreError`."""
+    """Find MODEL, its newest version that was not withdrawn, MODEL@VERSION or MODEL@LABEL; raises `StoreError`."""
     model, _, version = name.partition("@")
     labels = opened.labels(model) if version else {}
-    return opened.resolve(model, labels.get(version, version or LATEST))
+    if version in ("", LATEST) and version not in labels:
+        return opened.newest(model)
+    return opened.resolve(model, labels.get(version, version))
 
 
 def _write_page(path: Path, found: dict[str, Any], sides: list[Side]) -> None:
@@ -90,7 +94,7 @@ def as_text(found: dict[str, Any]) -> str:
 def measured_rows(found: dict[str, Any]) -> list[list[str]]:
     """List metrics, size and latency: name, of the first, of the second, difference."""
     named = {
-        **found["metrics"],
+        **{label_of(name): pair for name, pair in found["metrics"].items()},
         "bytes": found["bytes"],
         **{f"µs, {name}": pair for name, pair in found["latency_us"].items()},
     }

@@ -26,7 +26,7 @@ def evaluate(network: Network, dataset: Dataset) -> Evaluation:
     """Measure the network on the test split."""
     if network.evaluate is not None:
         return network.evaluate(network.main, dataset)
-    answers = network.main.predict(dataset.test.inputs)
+    answers = network.main.predict(network.main.sample(dataset.test.inputs))
     first = answers[network.main.outputs[0].name].astype(np.float32)
     if network.task == "classification":
         assert dataset.labels is not None

@@ -21,6 +21,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from model_store.metrics import label_of
+
 Pixels = npt.NDArray[np.uint8]
 Numbers = npt.NDArray[np.floating[Any]]
 
@@ -137,7 +139,7 @@ def _learning_curve(
     axes.axvline(kept, color=QUIET, linewidth=1, linestyle=":", label=f"kept: epoch {kept}")
     for stage, epochs_before in further_stages.items():
         axes.axvline(epochs_before + 0.5, color=QUIET, linewidth=1, label=f"{stage} begins")
-    axes.set(xlabel="epoch", ylabel=unit or None, title=name.replace("_", " "))
+    axes.set(xlabel="epoch", ylabel=unit or None, title=label_of(name))
     axes.locator_params(axis="x", integer=True)
     _plain(axes)
 

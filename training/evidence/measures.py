@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.floating[Any]]
 Classes = npt.NDArray[np.int64]
 
 # 95 %, two-sided.
-Z = 1.959964
+Z, LEVELS = 1.959964, (0.025, 0.975)
 CURVE_POINTS = 101
 CALIBRATION_BINS = 10
 # One curve for each class is readable, and quick to compute, up to so many.
@@ -36,8 +36,13 @@ def wilson_interval(right: int, rows: int) -> dict[str, Any]:
 
 def bootstrap_interval(errors: Floats) -> dict[str, Any]:
     """Bound the mean of one error [n] for each row with 95 % confidence, by drawing the rows again and again."""
-    low, high = np.quantile(bootstrap_means(errors), (0.025, 0.975))
-    return {"low": float(low), "high": float(high), "method": "bootstrap over the rows, 95 %"}
+    return {**percentile_bounds(bootstrap_means(errors)), "method": "bootstrap over the rows, 95 %"}
+
+
+def percentile_bounds(drawn: Floats) -> dict[str, float]:
+    """Bound a figure with 95 % confidence by what it was in the draws [draws] of a bootstrap."""
+    low, high = np.quantile(drawn, LEVELS)
+    return {"low": float(low), "high": float(high)}
 
 
 def top_k_accuracy(answers: Floats, targets: Classes, k: int = TOP_K) -> float:

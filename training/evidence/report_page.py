@@ -22,8 +22,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from model_store.manifest import DatasetFacts, Parity
+from model_store.metrics import label_of
 from training.evidence import figures
 from training.evidence.exhibit import Exhibit
+from training.evidence.int8_speed import slower_than_float32
 
 # A larger matrix is no longer read cell by cell; the list of confusions says what it would.
 MOST_MATRIX_CLASSES = 50
@@ -93,8 +95,7 @@ def render(page: Page) -> str:
         "recipe": file.recipe,
         "headline": _headline(facts),
         "test_rows": file.dataset.sizes["test"],
-        "metrics": metric_rows(facts) if facts.get("intervals") else [row[:2] for row in metric_rows(facts)],
-        "has_intervals": bool(facts.get("intervals")),
+        "metrics": metric_rows(facts),
         "charts": {"quality": [*quality_charts(facts), *page.drawn], "fit": fit_charts(facts)},
         "matrix": matrix(facts),
         "confusions": confusions(facts),
@@ -128,7 +129,14 @@ def render_template(name: str, shown: Mapping[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = number
+    environment.globals["filled"] = filled
     return environment.get_template(name).render(shown)
+
+
+def filled(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Leave out the columns that are empty in every row: the header first, then the rows."""
+    kept = [at for at in range(len(header)) if not rows or any(row[at] not in ("", None) for row in rows)]
+    return [[line[at] for at in kept] for line in (header, *rows)]
 
 
 def number(value: Any) -> Any:
@@ -160,7 +168,7 @@ def fit_charts(facts: Mapping[str, Any], prefix: str = "fit") -> list[Chart]:
     charts = []
     for index, name in enumerate(figures.learned_metrics(history)):
         last = history.get(f"val_{name}", history[name])[-1]
-        words = f"{name.replace('_', ' ')} by epoch; the last is {last:.4g}"
+        words = f"{label_of(name)} by epoch; the last is {last:.4g}"
         charts.append(chart(figures.learning_curve(history, name, unit, stages, kept), f"{prefix}{index}", words))
     return charts
 
@@ -195,12 +203,12 @@ def metric_rows(facts: Mapping[str, Any]) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = []
     for name, value in facts["metrics"].items():
         interval = intervals.get(name, {})
-        rows.append((name.replace("_", " "), float(value), interval.get("low", ""), interval.get("high", "")))
-    for key, words in (("roc", "ROC area"), ("precision_recall", "average precision")):
-        if facts.get("curves"):
-            rows.append((words, facts["curves"][key]["area"], "", ""))
+        rows.append((label_of(name), float(value), interval.get("low", ""), interval.get("high", "")))
+    if facts.get("curves"):
+        rows += [(label_of(key), facts["curves"][key]["area"], "", "") for key in ("roc", "precision_recall")]
     if facts.get("calibration"):
-        rows.append(("expected calibration error", facts["calibration"]["expected_calibration_error"], "", ""))
+        key = "expected_calibration_error"
+        rows.append((label_of(key), facts["calibration"][key], "", ""))
     return rows
 
 
@@ -230,7 +238,7 @@ def confusions(facts: Mapping[str, Any]) -> list[tuple[str, str, int]]:
 
 def _headline(facts: Mapping[str, Any]) -> dict[str, Any]:
     name, value = next(iter(facts["metrics"].items()))
-    return {"name": name.replace("_", " "), "value": float(value), **facts.get("intervals", {}).get(name, {})}
+    return {"name": label_of(name), "value": float(value), **facts.get("intervals", {}).get(name, {})}
 
 
 def _per_class(facts: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -247,7 +255,7 @@ def _per_class(facts: Mapping[str, Any]) -> dict[str, Any] | None:
         ]
         for label, figures_of in found.items()
     ]
-    header = ["class", *(name.replace("_", " ") for name in names), *(["ROC area"] if areas else [])]
+    header = ["class", *map(label_of, names), *([label_of("roc")] if areas else [])]
     return {"header": header, "rows": rows}
 
 
@@ -320,7 +328,7 @@ def _quantization(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     before, after = found["float32"], found["int8"]
     operators = ", ".join(f"{count} {name}" for name, count in found["operators"].items())
-    rows = [(found["metric"].replace("_", " "), before[found["metric"]], after[found["metric"]])]
+    rows = [(label_of(found["metric"]), before[found["metric"]], after[found["metric"]])]
     rows.append(("bytes of the file", before["bytes"], after["bytes"]))
     rows += [
         (f"µs for a batch of {size}", time, after["microseconds"][size])
@@ -330,7 +338,8 @@ def _quantization(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         f"{found['method']}; {operators}; ranges from {found['calibration_rows']} training rows. "
         f"Lost: {found['drop']:.2g} of at most {found['max_drop']:g}."
     )
-    return {"words": words, "rows": rows}
+    complaint = slower_than_float32(found)
+    return {"words": words, "notes": [complaint] if complaint else [], "rows": rows}
 
 
 def _parity(file: FileFacts) -> dict[str, Any]:

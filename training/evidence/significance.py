@@ -18,12 +18,12 @@ import numpy.typing as npt
 from model_store.predictions import Predictions, bootstrap_means, resamples
 from training.codes.rand_index import adjusted_rand_index, cells
 from training.detection.resampling import RankedClass, draws, mean_average_precision, ranked
+from training.evidence.measures import percentile_bounds
 
 Floats = npt.NDArray[np.floating]
 Integers = npt.NDArray[np.int64]
 
 SIGNIFICANT = 0.05
-LEVELS = (0.025, 0.975)
 NO_DIFFERENCE = "no difference that these rows can show"
 NO_LABELS = "without labels nothing tells which is better"
 
@@ -72,7 +72,7 @@ def _paired_errors(differences: Floats, names: tuple[str, str]) -> dict[str, Any
         "name": "paired bootstrap of the rows' errors, 95 %",
         "rows": len(differences),
         "mean_difference": (mean := float(np.mean(differences))),
-        **_bounds(drawn),
+        **percentile_bounds(drawn),
         **_verdict(p_value_of(drawn), names[1] if mean < 0 else names[0]),
     }
 
@@ -91,7 +91,7 @@ def _detections(first: Predictions, second: Predictions, names: tuple[str, str])
         "first": measured[0],
         "second": measured[1],
         "difference": (difference := measured[1] - measured[0]),
-        **_bounds(drawn),
+        **percentile_bounds(drawn),
         **_verdict(p_value_of(drawn), names[1] if difference > 0 else names[0]),
     }
 
@@ -126,7 +126,7 @@ def _clusterings(first: Predictions, second: Predictions, names: tuple[str, str]
         "name": "adjusted Rand index, bootstrap over the held-out rows, 95 %",
         "metric": "adjusted_rand_index",
         "rows": total,
-        "agreement": {"value": measured["agreement"], **_bounds(drawn["agreement"])},
+        "agreement": {"value": measured["agreement"], **percentile_bounds(drawn["agreement"])},
         **(_against_classes(measured, drawn, names) if first.truth is not None else _WITHOUT_CLASSES),
     }
 
@@ -140,7 +140,7 @@ def _against_classes(measured: dict[str, float], drawn: dict[str, Floats], names
         "first": measured["first"],
         "second": measured["second"],
         "difference": (difference := measured["second"] - measured["first"]),
-        **_bounds(differences),
+        **percentile_bounds(differences),
         **_verdict(p_value_of(differences), names[1] if difference > 0 else names[0]),
     }
 
@@ -149,11 +149,6 @@ def p_value_of(differences: Floats) -> float:
     """Give the two-sided p-value that a difference is 0, from the differences [draws] of a bootstrap."""
     fewer = min(np.sum(differences <= 0), np.sum(differences >= 0))
     return min(1.0, 2 * (1 + float(fewer)) / (1 + len(differences)))
-
-
-def _bounds(drawn: Floats) -> dict[str, float]:
-    low, high = np.quantile(drawn, LEVELS)
-    return {"low": float(low), "high": float(high)}
 
 
 def _verdict(p_value: float, better: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from model_store.manifest import INT8
+from model_store.metrics import HIGHER_IS_BETTER
 from training.datasets import Dataset
 from training.datasets.dataset import Array
 from training.errors import QuantizationRefused
@@ -28,7 +29,6 @@ MOST_COMPARED = 2000
 # Measured: encoders, decoders and classifiers on codes are off by 1 to 2 % of what their answers vary, and as good as
 # before; an anomaly score by 4 %, its p-value by 6 %, which were set by float32 scores.
 MOST_NOISE = 0.03
-BIGGER_IS_BETTER = {"accuracy", "map_50", "right_and_localised", "explained_variance"}
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,7 @@ def quantize(
     by_file = replace(network, graphs=(computed_by(network.main, small), *network.graphs[1:]))
     measured = evaluate(by_file, dataset)
     facts = {
-        "format": INT8,
-        "method": METHOD,
-        "operators": operators,
-        "calibration_rows": len(rows),
+        **_method(operators, rows),
         "metric": (headline := next(iter(evaluation.metrics))),
         "drop": check_drop(headline, evaluation.metrics[headline], measured.metrics[headline], options.max_drop),
         "max_drop": options.max_drop,
@@ -92,10 +89,7 @@ def quantize_part(graph: Graph, dataset: Dataset, path: Path, file: Session) -> 
         path.write_bytes(float32)
         return None
     facts = {
-        "format": INT8,
-        "method": METHOD,
-        "operators": operators,
-        "calibration_rows": len(rows),
+        **_method(operators, rows),
         "metric": "noise",
         "noise": found,
         "most_noise": MOST_NOISE,
@@ -127,7 +121,8 @@ def check_drop(metric: str, before: float, after: float, most: float) -> float:
     Raises:
         QuantizationRefused: it is more than `most`.
     """
-    drop = before - after if metric in BIGGER_IS_BETTER else (after - before) / max(abs(before), 1e-12)
+    higher_is_better = HIGHER_IS_BETTER.get(metric, False)
+    drop = before - after if higher_is_better else (after - before) / max(abs(before), 1e-12)
     if drop > most:
         raise QuantizationRefused(
             f"int8 gives {metric} {after:.4g} on the held-out rows, float32 {before:.4g}: a loss of {drop:.2g}, "
@@ -139,6 +134,11 @@ def check_drop(metric: str, before: float, after: float, most: float) -> float:
 def _calibration_rows(dataset: Dataset) -> Array:
     chosen = np.random.default_rng(0).permutation(len(dataset.train))[:CALIBRATION_ROWS]
     return dataset.train.inputs[np.sort(chosen)]
+
+
+def _method(operators: dict[str, int], rows: Array) -> dict[str, Any]:
+    """Say how a file was turned into int8, and with how many rows."""
+    return {"format": INT8, "method": METHOD, "operators": operators, "calibration_rows": len(rows)}
 
 
 def _size_and_latency(path: Path, file: Session, inputs: Array) -> dict[str, Any]:
