@@ -1,11 +1,11 @@
 """How much of raw onnxruntime's speed `ovenbird score` keeps: `python -m bench.scoring`.
 
 The same rows three times. Raw: arrays that lie in memory already, as a loop of `session.run` takes them, with the batch
-size and the threads that turned out best; the answers are dropped. Bare: the same, but the rows are read from the file,
-as a script of a few lines with pyarrow and onnxruntime does it that knows the file; the answers are dropped, too.
-Scored: the command, from a Parquet file to a Parquet file, in a process of its own. They take turns, and the medians
-count. Start-up is left out of the rates (imports, digests, golden rows, warm-up: the same command over one row) and
-shown by itself.
+size and the threads that turned out best; the answers are dropped. Bare: the same from a Parquet file to a Parquet
+file, as a script of a few lines with pyarrow and onnxruntime does it that knows the file: each row's label and
+probability beside the columns that the command keeps. Scored: the command, in a process of its own. They take turns,
+and the medians count. Start-up is left out of the rates (imports, digests, golden rows, warm-up: the same command over
+one row) and shown by itself.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from service.tensors import Array
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 TRY_SECONDS = 0.3
-# What the bare loop reads at once.
-BARE_ROWS = 2048
+# What the script reads, and writes as a row group, at once: as pyarrow does unless it is told otherwise; fewer pictures.
+BARE_ROWS, BARE_PICTURES = 2**16, 2**13
 COMMAND = [str(Path(sys.executable).with_name("ovenbird")), "score"]
 
 
@@ -99,10 +99,12 @@ def _measured(case: Case, rows: int, rounds: int, folder: Path) -> str:
     _write(inputs, columns, folder / "in.parquet", case.holds)
     _write(inputs[:1], columns, folder / "one.parquet", case.holds)
     way = _best_way(stored.onnx_path.read_bytes(), name, inputs)
+    labels = stored.manifest.outputs[0].labels or ()
+    script = Script(name, columns, inputs[:1], pa.array(labels), keeps=case.holds in (TEXTS, COLUMNS))
     taken: list[tuple[Cost, Cost, Cost, Cost]] = []
     for _ in range(rounds):
         raw = _cost(resource.RUSAGE_SELF, lambda: way.run_all(name, inputs))
-        bare = _cost(resource.RUSAGE_SELF, lambda: way.run_file(name, folder / "in.parquet", columns, inputs))
+        bare = _cost(resource.RUSAGE_SELF, lambda: script.run(way, folder / "in.parquet", folder / "bare.parquet"))
         start = _score(case.model, folder / "one.parquet", folder)
         taken.append((raw, bare, _score(case.model, folder / "in.parquet", folder) - start, start))
     rates = ", ".join(f"{rows / statistics.median(costs[index].wall for costs in taken):,.0f}" for index in range(3))
@@ -152,21 +154,38 @@ class Way:
         with ThreadPoolExecutor(self.loops) as threads:
             list(threads.map(loop, range(self.loops)))
 
-    def run_file(self, name: str, path: Path, columns: Sequence[str], like: Array) -> None:
-        """Run the rows of a file while the next are read; `like` tells their shape and type."""
 
-        def run(batch: pa.RecordBatch) -> None:
-            rows = _array(batch, like)
-            for start in range(0, len(rows), self.batch):
-                self.session.run(None, {name: rows[start : start + self.batch]})
+@dataclass(frozen=True)
+class Script:
+    """Reads, runs and writes what it knows: the input made of these columns, of the shape and type of `like`."""
 
-        size = max(self.batch, BARE_ROWS // self.batch * self.batch)
-        with ThreadPoolExecutor(self.loops) as threads:
-            waiting: deque[Future[None]] = deque()
-            for batch in pq.ParquetFile(path).iter_batches(size, columns=list(columns)):
-                waiting.append(threads.submit(run, batch))
-                if len(waiting) > 2 * self.loops:
-                    waiting.popleft().result()
+    name: str
+    columns: Sequence[str]
+    like: Array
+    labels: pa.Array
+    keeps: bool
+
+    def run(self, way: Way, source: Path, target: Path) -> None:
+        """Answer the rows of one file into another; the next rows are read while some run."""
+        size = BARE_ROWS if self.keeps else BARE_PICTURES
+        waiting: deque[Future[pa.Table]] = deque()
+        kept = pa.schema([field for field in pq.read_schema(source) if self.keeps or field.name not in self.columns])
+        schema = kept.append(pa.field("label", pa.string())).append(pa.field("probability", pa.float32()))
+        with ThreadPoolExecutor(way.loops) as threads, pq.ParquetWriter(target, schema) as writer:
+            for batch in pq.ParquetFile(source).iter_batches(size):
+                waiting.append(threads.submit(self._answered, way, batch, kept.names))
+                if len(waiting) > 2 * way.loops:
+                    writer.write_table(waiting.popleft().result())
+            while waiting:
+                writer.write_table(waiting.popleft().result())
+
+    def _answered(self, way: Way, batch: pa.RecordBatch, kept: Sequence[str]) -> pa.Table:
+        rows = _array(batch.select(list(self.columns)), self.like)
+        starts = range(0, len(rows), way.batch)
+        runs = [way.session.run(None, {self.name: rows[start : start + way.batch]})[0] for start in starts]
+        probabilities = np.concatenate(runs)
+        answers = [self.labels.take(pa.array(probabilities.argmax(axis=1))), pa.array(probabilities.max(axis=1))]
+        return pa.table([*(batch.column(name) for name in kept), *answers], names=[*kept, "label", "probability"])
 
 
 def _array(batch: pa.RecordBatch, like: Array) -> Array:
