@@ -36,7 +36,7 @@ from service.tensors import Array
 
 BATCHES = (16, 32, 64, 128, 256, 512, 1024)
 TRY_SECONDS = 0.3
-# What the script reads, and writes as a row group, at once: as pyarrow does unless it is told otherwise; fewer pictures.
+# What the script reads at once, and writes as a row group: as pyarrow does unless told otherwise; of pictures fewer.
 BARE_ROWS, BARE_PICTURES = 2**16, 2**13
 COMMAND = [str(Path(sys.executable).with_name("ovenbird")), "score"]
 
