@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from model_store.errors import StoreAway
-from model_store.remote.address import Address, without_secrets
+from model_store.remote.address import Address
 
 # Whose `find` is one listing of everything below a prefix. That of others goes through folders, and passes over those
 # that it cannot read: a part would look like the whole.
@@ -175,9 +175,7 @@ class RemoteFiles:
         return StoreAway(f"store {str(self.address)!r}: {self._reason(error)}")
 
     def _reason(self, error: Exception) -> str:
-        text = " ".join(without_secrets(str(error)).split())[:300]
-        for secret in self.address.credentials or ():
-            text = text.replace(secret, "…") if secret else text
+        text = " ".join(self.address.without_secrets(str(error)).split())[:300]
         match error:
             case FileNotFoundError():
                 return f"there is no such place or file: {text}"
