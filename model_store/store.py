@@ -166,7 +166,7 @@ class Store:
         if not os.access(existing, os.W_OK | os.X_OK):
             raise ReadOnlyStore(f"store {self.location!r}: no right to write in {existing}")
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
+    def refresh(self, *, max_age: float = 0.0, wait: float | None = None) -> float:  # noqa: ARG002  (for remote ones)
         """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
         return time.time()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,9 @@ from model_store.locate import choose_store
 from model_store.store import Store
 
 Result = TypeVar("Result")
+
+# As long as a look at a store that hangs takes: another process, such as a service, may be taking one.
+PATIENCE_SECONDS = 30.0
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -42,8 +46,10 @@ def open_store(location: str | None, *, announce: bool = True) -> Store:
 
 def _look_at(opened: Store) -> None:
     """Bring the mirror of a remote store in line; one that is away is read from the cache, if that has anything."""
+    began = time.time()
     try:
-        opened.refresh()
+        if opened.refresh(wait=PATIENCE_SECONDS) < began:
+            click.echo(f"another process has been looking at {opened.location}; shown as it was seen last", err=True)
     except StoreAway as error:
         if not opened.models():
             raise StoreAway(f"{error}; nothing of it is in the cache") from None

@@ -128,7 +128,7 @@ def _credentials_of(scheme: str, rest: str) -> tuple[tuple[str, str] | None, str
     userinfo, at, place = rest.rpartition("@")
     if not {*userinfo}.isdisjoint("/?#"):
         raise WrongStoreUrl(
-            f"store '{scheme}://…': in a user or a password /, ? and # are written %2F, %3F and %23, and @ in a path %40"
+            f"store '{scheme}://…': in a user or a password /, ? and # are written %2F, %3F and %23, @ in a path %40"
         )
     user, _, password = userinfo.partition(":")
     return (unquote(user), unquote(password)) if at else None, place

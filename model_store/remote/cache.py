@@ -60,21 +60,21 @@ class Cache:
             raise StoreError(f"cannot write to the cache {str(self.root)!r}: {error.strerror}") from None
 
     @contextmanager
-    def turn(self, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the lock of everyone who changes the folder; gives False, at once, if it is held and one need not wait.
+    def turn(self, *, wait: float | None = None) -> Iterator[bool]:
+        """Hold the lock of everyone who changes the folder; gives False if it is held for longer than `wait` seconds.
 
         Raises:
-            StoreBusy: somebody else held it for too long.
+            StoreBusy: no `wait` was given, and somebody else held it for too long.
         """
         self.make()
-        deadline = time.monotonic() + LOCK_SECONDS
+        deadline = time.monotonic() + (LOCK_SECONDS if wait is None else wait)
         with (self._own / "lock").open("a") as lock:
             while not _locked(lock.fileno()):
-                if not wait:
+                if time.monotonic() >= deadline:
+                    if wait is None:
+                        raise StoreBusy(f"cache {str(self.root)!r}: another process has held it for {LOCK_SECONDS:g} s")
                     yield False
                     return
-                if time.monotonic() > deadline:
-                    raise StoreBusy(f"cache {str(self.root)!r}: another process has held it for {LOCK_SECONDS:g} s")
                 time.sleep(LOCK_LOOK_SECONDS)
             self._empty_staging()
             yield True

@@ -44,18 +44,20 @@ class Mirror:
         self._away = ("", 0.0)
         self._bad: dict[tuple[str, int], tuple[list[Entry], str]] = {}
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
+    def refresh(self, *, max_age: float = 0.0, wait: float | None = None) -> float:
         """Look at the store, and bring the cache in line; return when the store was as the cache is now.
 
         Args:
             max_age: a look that another process took so many seconds ago is as good.
-            wait: for another process that is just looking; else what it has mirrored so far is taken.
+            wait: so many seconds for another process that is just looking; then what it has mirrored so far is taken,
+                if that is anything. By default until it has ended.
 
         Raises:
             StoreAway: the store does not answer; the cache stays as it was.
+            StoreBusy: another process has not ended for ten minutes.
             StoreError: the cache cannot be written.
         """
-        with self._cache.turn(wait=wait or not self._cache.seen().at) as mine:
+        with self._cache.turn(wait=wait if self._cache.seen().at else None) as mine:
             seen = self._cache.seen()
             if seen.at > self._away[1]:  # another process has reached it since
                 self._away = ("", 0.0)

@@ -47,7 +47,7 @@ class RemoteStore(Store):
         """Whether it is mirrored from elsewhere."""
         return True
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
+    def refresh(self, *, max_age: float = 0.0, wait: float | None = None) -> float:
         """Bring the cache in line with the store; see `Mirror.refresh`."""
         return self._mirror.refresh(max_age=max_age, wait=wait)
 

@@ -345,7 +345,7 @@ def test_only_one_process_changes_the_cache_at_a_time(
     with (reader.root / ".remote" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        reader.refresh(wait=False)  # takes what the other one has mirrored so far
+        reader.refresh(wait=0.0)  # takes what the other one has mirrored so far
         seen = reader.versions("double")
         with pytest.raises(StoreError, match=r"another process has held it for 0\.1 s"):
             reader.refresh()
