@@ -15,8 +15,8 @@ from model_store.store import Store
 
 Result = TypeVar("Result")
 
-# As long as a look at a store that hangs takes: another process, such as a service, may be taking one.
-PATIENCE_SECONDS = 30.0
+# For another process that looks, such as a service: longer than a look at a store that answers, which comes next.
+PATIENCE_SECONDS = 10.0
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
 
-from model_store.errors import CorruptVersion, StoreAway, StoreError
+from model_store.disk import sync
+from model_store.errors import CorruptVersion, InvalidManifest, StoreAway, StoreError
 from model_store.manifest import MANIFEST_FILE, sha256_of
 from model_store.remote.cache import Cache, Seen
 from model_store.remote.files import Entry, RemoteFiles
@@ -81,8 +82,11 @@ class Mirror:
             CorruptVersion: a file differs from the manifest.
             InvalidManifest: the manifest cannot be read.
         """
-        if not self._lacking(stored):
-            return
+        try:
+            if not self._lacking(stored):
+                return
+        except InvalidManifest:
+            self._read_manifest_anew(stored)
         if reason := self._away[0]:
             raise StoreAway(f"{stored} is not in the cache, and {reason}")
         with self._cache.turn():
@@ -94,6 +98,33 @@ class Mirror:
                     self._make_room(stored)
                 except OSError as error:
                     raise StoreAway(f"{stored}: the cache {str(self._cache.root)!r}: {error.strerror}") from None
+
+    def repair(self, stored: StoredVersion, names: Iterable[str]) -> None:
+        """Drop those of these files that are damaged in the cache, and fetch them once more; raises as `fetch` does."""
+        try:
+            with self._cache.turn():
+                for name in names:
+                    self._drop_if_damaged(stored.path / name, stored.manifest.files[name])
+        except (OSError, StoreError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            listed = ", ".join(names)
+            raise StoreError(
+                f"{stored}: {listed}: damaged in the cache {str(self._cache.root)!r}, and cannot be replaced: {reason}"
+            ) from None
+        self.fetch(stored)
+
+    def _drop_if_damaged(self, path: Path, expected: str) -> None:
+        """Drop a file, unless another process has just replaced it."""
+        if path.is_file() and sha256_of(path) != expected:
+            self._cache.drop(path)
+
+    def _read_manifest_anew(self, stored: StoredVersion) -> None:
+        """Replace a manifest that cannot be read, unless the store's own is the same."""
+        path = f"{stored.model}/{stored.version}/{MANIFEST_FILE}"
+        with self._cache.turn():
+            text = self._files.read([path]).get(path)
+            if text is not None and text != _text(stored, MANIFEST_FILE):
+                self._cache.put(stored.path / MANIFEST_FILE, text)
 
     def entries_of(self, stored: StoredVersion) -> Mapping[str, Entry]:
         """List a version's files as the last look saw them."""
@@ -134,7 +165,13 @@ class Mirror:
     def _is_news(self, path: str, entry: Entry, seen: Seen) -> bool:
         is_manifest = path.endswith(f"/{MANIFEST_FILE}")
         unknown = entry.stamp is None and not is_manifest
-        return unknown or seen.entries.get(path) != entry or not (self._cache.root / path).exists()
+        return unknown or seen.entries.get(path) != entry or self._is_damaged(self._cache.root / path, entry)
+
+    def _is_damaged(self, path: Path, entry: Entry) -> bool:
+        try:
+            return entry.size not in (None, path.stat().st_size)
+        except OSError:
+            return True
 
     def _bring_bare(self, listing: Listing, seen: Seen) -> None:
         """Show versions without a manifest that have stood still for two looks; fetch again what had been fetched."""
@@ -205,6 +242,7 @@ class Mirror:
             self._check(stored, staging, names)
             for name in names:
                 (stored.path / name).parent.mkdir(parents=True, exist_ok=True)
+                sync(staging / name)
                 (staging / name).replace(stored.path / name)
         finally:
             self._cache.drop(staging)

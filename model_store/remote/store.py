@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from model_store.errors import IncompleteDraft, StoreAway, StoreError
@@ -54,6 +55,10 @@ class RemoteStore(Store):
     def fetch(self, stored: StoredVersion) -> None:
         """Bring a version's files into the cache; see `Mirror.fetch`."""
         self._mirror.fetch(stored)
+
+    def stored(self, model: str, version: int) -> StoredVersion:
+        """Say where a version lies in the cache that is known to be there; what is damaged of it is fetched anew."""
+        return replace(super().stored(model, version), repair=self._mirror.repair)
 
     def place_of(self, stored: StoredVersion) -> str:
         """Say where a version lies, for people."""

@@ -14,7 +14,7 @@ from model_store.remote.address import Address
 
 CONNECT_SECONDS = 5.0
 # A request of which nothing has come for so long is tried once more.
-READ_SECONDS = 12.0
+READ_SECONDS = 10.0
 WRITE_SECONDS = 30.0
 # For one folder of a web server, or some small files, in all.
 PART_SECONDS = 30.0

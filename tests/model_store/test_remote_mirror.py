@@ -420,6 +420,60 @@ def test_a_cache_that_was_damaged_or_removed_is_filled_again(bucket: Path, opene
     assert Store(reader.root).verify(reader.resolve("double")) == []
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_once_more(bucket: Path, opened: Any, damage: str) -> None:
+    published = tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    stored = reader.resolve("double")
+    reader.fetch(stored)
+    whole = stored.onnx_path.read_bytes()
+    stored.onnx_path.write_bytes(whole[:100] if damage == "cut" else whole[:-1] + b"?")
+
+    stored.check_files()
+
+    assert stored.onnx_path.read_bytes() == whole
+    published.onnx_path.write_bytes(b"rotten in the store as well")
+    stored.onnx_path.write_bytes(b"rotten")
+    with pytest.raises(CorruptVersion, match=r"double@1: model\.onnx: the sha256 in the store differs"):
+        stored.check_files()
+
+
+def test_a_damaged_file_that_cannot_be_fetched_now_is_fetched_when_the_store_is_back(bucket: Path, opened: Any) -> None:
+    tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    stored = reader.resolve("double")
+    reader.fetch(stored)
+    stored.onnx_path.write_bytes(b"rotten")
+    bucket.rename(bucket.parent / "away")
+
+    with pytest.raises(StoreAway):
+        stored.check_files()
+    (bucket.parent / "away").rename(bucket)
+    reader.fetch(stored)
+
+    assert Store(reader.root).verify(stored) == []
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "garbage of the same length"])
+def test_a_manifest_that_was_damaged_in_the_cache_is_read_anew(bucket: Path, opened: Any, text: str) -> None:
+    tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    reader.fetch(reader.resolve("double"))
+    manifest = reader.resolve("double").path / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_text(text.ljust(len(whole)))
+
+    reader.fetch(reader.resolve("double"))
+
+    assert manifest.read_bytes() == whole
+    manifest.write_text(text)
+    reader.refresh()
+    assert manifest.read_bytes() == whole, "of another length, a look is enough"
+
+
 def test_a_full_disk_is_told_in_one_line(bucket: Path, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_models.publish_affine(Store(bucket))
     reader = opened(bucket)
