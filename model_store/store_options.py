@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from model_store import opening
-from model_store.errors import StoreAway, StoreError
+from model_store.errors import StoreError
 from model_store.locate import choose_store
 from model_store.store import Store
 
@@ -45,14 +45,14 @@ def open_store(location: str | None, *, announce: bool = True) -> Store:
 
 
 def _look_at(opened: Store) -> None:
-    """Bring the mirror of a remote store in line; one that is away is read from the cache, if that has anything."""
+    """Bring the mirror of a remote store in line; where that fails, the cache is read, if it has anything."""
     began = time.time()
     try:
         if opened.refresh(wait=PATIENCE_SECONDS) < began:
             click.echo(f"another process has been looking at {opened.location}; shown as it was seen last", err=True)
-    except StoreAway as error:
+    except StoreError as error:
         if not opened.models():
-            raise StoreAway(f"{error}; nothing of it is in the cache") from None
+            raise StoreError(f"{error}; nothing of it is in the cache") from None
         click.echo(f"{error}; shown as it was seen last", err=True)
 
 

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import IO
 
 from model_store.errors import StoreBusy, StoreError
 from model_store.remote.address import Address
@@ -57,7 +58,7 @@ class Cache:
         try:
             (self._own / "staging").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot write to the cache {str(self.root)!r}: {error.strerror}") from None
+            raise self.unwritable(error) from None
 
     @contextmanager
     def turn(self, *, wait: float | None = None) -> Iterator[bool]:
@@ -65,10 +66,11 @@ class Cache:
 
         Raises:
             StoreBusy: no `wait` was given, and somebody else held it for too long.
+            StoreError: nothing can be written there.
         """
         self.make()
         deadline = time.monotonic() + (LOCK_SECONDS if wait is None else wait)
-        with (self._own / "lock").open("a") as lock:
+        with self._lock_file() as lock:
             while not _locked(lock.fileno()):
                 if time.monotonic() >= deadline:
                     if wait is None:
@@ -78,6 +80,16 @@ class Cache:
                 time.sleep(LOCK_LOOK_SECONDS)
             self._empty_staging()
             yield True
+
+    def _lock_file(self) -> IO[str]:
+        try:
+            return (self._own / "lock").open("a")
+        except OSError as error:
+            raise self.unwritable(error) from None
+
+    def unwritable(self, error: OSError) -> StoreError:
+        """Say that nothing can be written in this folder, and why."""
+        return StoreError(f"cannot write to the cache {str(self.root)!r}: {error.strerror or error}")
 
     def seen(self) -> Seen:
         """Read what was seen last; nothing, if that cannot be read."""

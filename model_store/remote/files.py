@@ -5,6 +5,7 @@ Whatever a file system's library raises becomes `StoreAway` here, in one line an
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ _NO_CONTAINER_IS_EMPTY = ("az", "abfs", "abfss")
 _DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 
+# Of a download: it is the disk of this machine that is full or read-only.
+OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 READ_AT_ONCE = 100
 HASHED_AT_ONCE = 2**20
 
@@ -98,11 +101,11 @@ class RemoteFiles:
         return found
 
     def download(self, targets: Mapping[str, Path]) -> None:
-        """Copy files to this machine: path → where to."""
+        """Copy files to this machine: path → where to; raises `OSError` if its disk is full or read-only."""
         from model_store.remote.least_rate import LeastRate
 
         names, places = [self._full(path) for path in targets], [str(target) for target in targets.values()]
-        with self._told():
+        with self._told(writes_here=True):
             self._system.get(names, places, callback=LeastRate(self.address))
 
     def upload(self, source: Path, path: str) -> None:
@@ -178,13 +181,15 @@ class RemoteFiles:
         return unquote(path) if self.address.scheme in ("http", "https") else path
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, *, writes_here: bool = False) -> Iterator[None]:
         """Turn whatever goes wrong into `StoreAway`: each library has errors of its own, and no common root."""
         try:
             yield
         except StoreAway:
             raise
         except Exception as error:
+            if writes_here and isinstance(error, OSError) and error.errno in OF_THIS_DISK:
+                raise
             raise self._away(error) from None
 
     def _away(self, error: Exception) -> StoreAway:

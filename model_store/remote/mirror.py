@@ -70,7 +70,7 @@ class Mirror:
                 self._away = (str(error), time.time())
                 raise
             except OSError as error:
-                raise StoreError(f"cannot write to the cache {str(self._cache.root)!r}: {error.strerror}") from None
+                raise self._cache.unwritable(error) from None
             self._away = ("", 0.0)
             return looked
 

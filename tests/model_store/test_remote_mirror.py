@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import tiny_models
+from click.testing import CliRunner
 
 from model_store import CorruptVersion, Store, StoreAway, StoredVersion, StoreError, open_store, steering
+from model_store.cli import main
 from model_store.manifest import Group
 from model_store.remote import cache as cache_module
 from model_store.remote.store import RemoteStore
@@ -485,6 +487,33 @@ def test_a_full_disk_is_told_in_one_line(bucket: Path, opened: Any, monkeypatch:
     monkeypatch.setattr(reader._files, "download", no_room)
     with pytest.raises(StoreAway, match=rf"double@1: the cache '{reader.root}': No space left on device"):
         reader.fetch(reader.resolve("double"))
+
+
+def test_a_disk_that_is_full_here_is_not_blamed_on_the_store(bucket: Path, opened: Any) -> None:
+    tiny_models.publish_affine(Store(bucket))
+
+    with pytest.raises(OSError, match="No space left on device"):
+        opened(bucket)._files.download({"double/1/model.onnx": Path("/dev/full")})
+
+
+def test_a_cache_that_cannot_be_written_is_read_all_the_same(
+    bucket: Path, tmp_path: Path, opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    lock = reader.root / ".remote" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    monkeypatch.setenv("OVENBIRD_CACHE", str(tmp_path / "cache"))
+
+    with pytest.raises(StoreError, match=f"cannot write to the cache '{reader.root}': Is a directory"):
+        reader.refresh()
+    listed = CliRunner().invoke(main, ["store", "list", "--store", f"file://{bucket}"])
+
+    assert listed.exit_code == 0
+    assert "double" in listed.stdout
+    assert f"cannot write to the cache '{reader.root}': Is a directory; shown as it was seen last" in listed.stderr
 
 
 def test_the_cache_lies_where_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
