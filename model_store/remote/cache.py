@@ -44,6 +44,11 @@ class Seen:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     was_empty: bool = False
 
+    def below(self, prefix: str) -> dict[str, Entry]:
+        """List the entries below a folder, by their paths in it."""
+        found = self.entries.items()
+        return {path.removeprefix(prefix): entry for path, entry in found if path.startswith(prefix)}
+
 
 class Cache:
     """The folder of one store. What changes lies on the disk, and is changed by the holder of its lock only."""
