@@ -40,8 +40,8 @@ _QUERY_IN_URL = re.compile(r"(://[^\s'\"?]*)\?[^\s'\"]*")
 # What may stand before such an "@".
 _PLAIN = re.compile(r"[A-Za-z0-9$._/@-]*")
 _ACCESS_POINT = re.compile(r"arn:aws[a-z-]*:s3[a-z-]*:")
-# A header that a server repeats.
-_BASIC = re.compile(r"(?i)\b(basic) +[A-Za-z0-9+/_=-]+")
+# A header that a server repeats, maybe in part: no plain word, such as in "Basic authentication".
+_BASIC = re.compile(r"\b([Bb]asic) +[\w+/-](?=[\w+/-]*[A-Z0-9=+/])[\w+/=-]+")
 
 
 @dataclass(frozen=True)

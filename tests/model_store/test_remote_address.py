@@ -116,6 +116,14 @@ def test_secrets_are_stripped_from_any_text(text: str, shown: str) -> None:
     assert without_secrets(text) == shown
 
 
+def test_a_header_that_a_server_repeats_in_part_is_hidden_and_plain_words_are_not() -> None:
+    said = "Basic authentication is required, Authorization: Basic bWU6aHVudGVyMg was not it, 'Internal Server Error'"
+
+    told = Address.parse("https://me:hunter2@host/m").without_secrets(said)
+
+    assert told == said.replace("bWU6aHVudGVyMg", "…")
+
+
 def test_a_folder_is_opened_as_ever_and_a_url_never_as_a_folder() -> None:
     assert type(open_store("store")) is Store
     with pytest.raises(StoreError, match="open_store"):
