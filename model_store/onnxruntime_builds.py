@@ -26,9 +26,9 @@ def _is_installed(distribution: str) -> bool:
 
 
 def _has_its_files() -> bool:
-    """Look for the package's first file; a folder without it can be imported, and is empty."""
+    """Look for the package's first file: without it a folder that is left can be imported, and is empty."""
     found = importlib.util.find_spec("onnxruntime")
-    return found is not None and found.origin is not None
+    return found is None or found.origin is not None
 
 
 def conflict(builds: Sequence[str]) -> str | None:
