@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from model_store.errors import IncompleteDraft, StoreAway, StoreError
+from model_store.errors import IncompleteDraft, StoreError
 from model_store.remote.address import Address
 from model_store.remote.cache import Cache
 from model_store.remote.files import RemoteFiles
@@ -95,7 +95,7 @@ class RemoteStore(Store):
         number = Publisher(self._files).publish(drafts)
         try:
             self.refresh()
-        except StoreAway as error:
+        except StoreError as error:
             raise StoreError(f"published as version {number}, but it could not be read back: {error}") from None
         return [self.stored(name, number) for name in names]
 

@@ -489,6 +489,16 @@ def test_a_full_disk_is_told_in_one_line(bucket: Path, opened: Any, monkeypatch:
         reader.fetch(reader.resolve("double"))
 
 
+def test_what_was_published_is_said_where_the_cache_cannot_be_written(bucket: Path, opened: Any) -> None:
+    store = opened(bucket)
+    (store.root / ".remote" / "lock").mkdir()
+
+    with pytest.raises(StoreError, match="published as version 1, but it could not be read back: cannot write to the"):
+        tiny_models.publish_affine(store)
+
+    assert Store(bucket).versions("double") == [1]
+
+
 def test_a_disk_that_is_full_here_is_not_blamed_on_the_store(bucket: Path, opened: Any) -> None:
     tiny_models.publish_affine(Store(bucket))
 
