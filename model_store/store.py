@@ -15,7 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -56,11 +56,15 @@ Check = Callable[["StoredVersion"], list[str]]
 
 @dataclass(frozen=True)
 class StoredVersion:
-    """One published version: where it lies, and what its files say."""
+    """One published version: where it lies, and what its files say.
+
+    `repair` brings files that are damaged once more, where they are copies of files elsewhere.
+    """
 
     model: str
     version: int
     path: Path
+    repair: Callable[[StoredVersion, Iterable[str]], None] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.model}@{self.version}"
@@ -94,19 +98,27 @@ class StoredVersion:
         return Golden.read(self.path / GOLDEN_FILE)
 
     def check_files(self) -> None:
-        """Compare every file with the manifest's sha256.
+        """Compare every file with the manifest's sha256; copies of files elsewhere are brought once more.
 
         Raises:
             InvalidManifest: the manifest cannot be read.
-            CorruptVersion: a file is missing, unreadable, or differs.
+            CorruptVersion: a file is missing, unreadable, or differs; of a copy, also elsewhere.
+            StoreAway: a copy is damaged, and the store it comes from does not answer.
+            StoreError: a copy is damaged, and cannot be replaced.
         """
-        problems = [
-            problem
-            for name, expected in self.manifest.files.items()
-            if (problem := _file_problem(self.path / name, name, expected))
-        ]
+        problems = self._problems(self.manifest.files)
+        if problems and self.repair is not None:
+            self.repair(self, problems)
+            problems = self._problems({name: self.manifest.files[name] for name in problems})
         if problems:
-            raise CorruptVersion(f"{self}: {'; '.join(problems)}")
+            raise CorruptVersion(f"{self}: {'; '.join(problems.values())}")
+
+    def _problems(self, files: Mapping[str, str]) -> dict[str, str]:
+        return {
+            name: problem
+            for name, expected in files.items()
+            if (problem := _file_problem(self.path / name, name, expected))
+        }
 
 
 def _file_problem(path: Path, name: str, expected: str) -> str | None:
@@ -166,7 +178,7 @@ class Store:
         if not os.access(existing, os.W_OK | os.X_OK):
             raise ReadOnlyStore(f"store {self.location!r}: no right to write in {existing}")
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:  # noqa: ARG002  (a remote one heeds them)
+    def refresh(self, *, max_age: float = 0.0, wait: float | None = None) -> float:  # noqa: ARG002  (for remote ones)
         """Look at the store anew; return as of when it is known, in seconds since the epoch. A folder is always."""
         return time.time()
 

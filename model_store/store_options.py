@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from model_store import opening
-from model_store.errors import StoreAway, StoreError
+from model_store.errors import StoreError
 from model_store.locate import choose_store
 from model_store.store import Store
 
 Result = TypeVar("Result")
+
+# For another process that looks, such as a service: longer than a look at a store that answers, which comes next.
+PATIENCE_SECONDS = 10.0
 
 
 def store_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,12 +45,14 @@ def open_store(location: str | None, *, announce: bool = True) -> Store:
 
 
 def _look_at(opened: Store) -> None:
-    """Bring the mirror of a remote store in line; one that is away is read from the cache, if that has anything."""
+    """Bring the mirror of a remote store in line; where that fails, the cache is read, if it has anything."""
+    began = time.time()
     try:
-        opened.refresh()
-    except StoreAway as error:
+        if opened.refresh(wait=PATIENCE_SECONDS) < began:
+            click.echo(f"another process has been looking at {opened.location}; shown as it was seen last", err=True)
+    except StoreError as error:
         if not opened.models():
-            raise StoreAway(f"{error}; nothing of it is in the cache") from None
+            raise StoreError(f"{error}; nothing of it is in the cache") from None
         click.echo(f"{error}; shown as it was seen last", err=True)
 
 

@@ -177,13 +177,13 @@ def _check_url(location: str, settings: Settings) -> None:
 
 
 def _why_nothing_is_there(store: Store) -> str:
-    """Look at a remote store; say why nothing of it can be had, if so."""
+    """Look at a remote store of which nothing is in the cache; say why nothing of it can be had, if so."""
     try:
-        store.refresh()
-    except StoreError as error:
         if not store.models():
-            advice = "Start when it answers, or with --control poll, which waits for it"
-            return f"{error}; nothing of it is in the cache. {advice}" if isinstance(error, StoreAway) else str(error)
+            store.refresh()
+    except StoreError as error:
+        advice = "Start when it answers, or with --control poll, which waits for it"
+        return f"{error}; nothing of it is in the cache. {advice}" if isinstance(error, StoreAway) else str(error)
     return ""
 
 

@@ -45,7 +45,7 @@ class StoreSync:
             return
         began = time.time()
         try:
-            at = self._store.refresh(max_age=max_age, wait=False)
+            at = self._store.refresh(max_age=max_age, wait=0.0)
         except StoreError as error:
             self._failed(str(error))
             return

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
+from typing import IO
 
 from model_store.errors import StoreBusy, StoreError
 from model_store.remote.address import Address
@@ -43,6 +44,11 @@ class Seen:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     was_empty: bool = False
 
+    def below(self, prefix: str) -> dict[str, Entry]:
+        """List the entries below a folder, by their paths in it."""
+        found = self.entries.items()
+        return {path.removeprefix(prefix): entry for path, entry in found if path.startswith(prefix)}
+
 
 class Cache:
     """The folder of one store. What changes lies on the disk, and is changed by the holder of its lock only."""
@@ -57,27 +63,38 @@ class Cache:
         try:
             (self._own / "staging").mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"cannot write to the cache {str(self.root)!r}: {error.strerror}") from None
+            raise self.unwritable(error) from None
 
     @contextmanager
-    def turn(self, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the lock of everyone who changes the folder; gives False, at once, if it is held and one need not wait.
+    def turn(self, *, wait: float | None = None) -> Iterator[bool]:
+        """Hold the lock of everyone who changes the folder; gives False if it is held for longer than `wait` seconds.
 
         Raises:
-            StoreBusy: somebody else held it for too long.
+            StoreBusy: no `wait` was given, and somebody else held it for too long.
+            StoreError: nothing can be written there.
         """
         self.make()
-        deadline = time.monotonic() + LOCK_SECONDS
-        with (self._own / "lock").open("a") as lock:
+        deadline = time.monotonic() + (LOCK_SECONDS if wait is None else wait)
+        with self._lock_file() as lock:
             while not _locked(lock.fileno()):
-                if not wait:
+                if time.monotonic() >= deadline:
+                    if wait is None:
+                        raise StoreBusy(f"cache {str(self.root)!r}: another process has held it for {LOCK_SECONDS:g} s")
                     yield False
                     return
-                if time.monotonic() > deadline:
-                    raise StoreBusy(f"cache {str(self.root)!r}: another process has held it for {LOCK_SECONDS:g} s")
                 time.sleep(LOCK_LOOK_SECONDS)
             self._empty_staging()
             yield True
+
+    def _lock_file(self) -> IO[str]:
+        try:
+            return (self._own / "lock").open("a")
+        except OSError as error:
+            raise self.unwritable(error) from None
+
+    def unwritable(self, error: OSError) -> StoreError:
+        """Say that nothing can be written in this folder, and why."""
+        return StoreError(f"cannot write to the cache {str(self.root)!r}: {error.strerror or error}")
 
     def seen(self) -> Seen:
         """Read what was seen last; nothing, if that cannot be read."""

@@ -5,8 +5,7 @@ Whatever a file system's library raises becomes `StoreAway` here, in one line an
 
 from __future__ import annotations
 
-import base64
-import os
+import errno
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 from urllib.parse import unquote
 
 from model_store.errors import StoreAway
-from model_store.remote.address import Address, without_secrets
+from model_store.remote import waits
+from model_store.remote.address import Address
 
 # Whose `find` is one listing of everything below a prefix. That of others goes through folders, and passes over those
 # that it cannot read: a part would look like the whole.
@@ -27,8 +27,9 @@ _NO_CONTAINER_IS_EMPTY = ("az", "abfs", "abfss")
 _DIGESTS = ("ETag", "etag", "md5Hash", "content_md5", "blob_id", "generation")
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 
-CONNECT_SECONDS = 5
-READ_SECONDS = 30
+# Of a download: it is the disk of this machine that is full or read-only.
+OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+READ_AT_ONCE = 100
 HASHED_AT_ONCE = 2**20
 
 
@@ -53,10 +54,18 @@ class RemoteFiles:
 
     @cached_property
     def _system(self) -> Any:
+        return self._opened()
+
+    @cached_property
+    def _writer(self) -> Any:
+        return self._opened(writes=True)
+
+    def _opened(self, *, writes: bool = False) -> Any:
         import fsspec
 
         common = {"skip_instance_cache": True, "use_listings_cache": False}
-        return fsspec.filesystem(self.address.scheme, **common, **_options(self.address))
+        system = fsspec.filesystem(self.address.scheme, **common, **waits.options(self.address, writes=writes))
+        return waits.bound(system, writes=writes)
 
     @cached_property
     def _root(self) -> str:
@@ -76,31 +85,40 @@ class RemoteFiles:
     def read(self, paths: Iterable[str]) -> dict[str, bytes]:
         """Read small files, many at once; those that are not there are left out."""
         full = {self._full(path): path for path in paths}
-        if not full:
-            return {}
+        found: dict[str, Any] = {}
+        # In portions: each file of a store that has gone away meanwhile would wait its own time.
+        for first in range(0, len(full), READ_AT_ONCE):
+            found |= self._read([*full][first : first + READ_AT_ONCE])
+        return {full[name]: answer for name, answer in found.items() if isinstance(answer, bytes)}
+
+    def _read(self, names: list[str]) -> dict[str, Any]:
         with self._told():
-            found = self._system.cat([*full], on_error="return")
+            bound = waits.within(self._system, waits.PART_SECONDS)
+            found: dict[str, Any] = self._system.cat(names, on_error="return", **bound)
         for answer in found.values():
             if isinstance(answer, Exception) and not isinstance(answer, FileNotFoundError):
                 raise self._away(answer)
-        return {full[name]: answer for name, answer in found.items() if isinstance(answer, bytes)}
+        return found
 
     def download(self, targets: Mapping[str, Path]) -> None:
-        """Copy files to this machine: path → where to."""
-        with self._told():
-            self._system.get([self._full(path) for path in targets], [str(target) for target in targets.values()])
+        """Copy files to this machine: path → where to; raises `OSError` if its disk is full or read-only."""
+        from model_store.remote.least_rate import LeastRate
+
+        names, places = [self._full(path) for path in targets], [str(target) for target in targets.values()]
+        with self._told(writes_here=True):
+            self._system.get(names, places, callback=LeastRate(self.address))
 
     def upload(self, source: Path, path: str) -> None:
         """Copy a file from this machine; readers of the store see all of it or nothing."""
         with self._told():
             self._make_folder(path)
-            self._system.put_file(str(source), self._full(path))
+            self._writer.put_file(str(source), self._full(path))
 
     def write(self, path: str, content: bytes) -> None:
         """Write a small file, or replace it."""
         with self._told():
             self._make_folder(path)
-            self._system.pipe_file(self._full(path), content)
+            self._writer.pipe_file(self._full(path), content)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a small file unless there is one; whether it was written.
@@ -110,11 +128,11 @@ class RemoteFiles:
         with self._told():
             self._make_folder(path)
             try:
-                self._system.pipe_file(self._full(path), content, mode="create")
+                self._writer.pipe_file(self._full(path), content, mode="create")
             except FileExistsError:
                 return False
             except (NotImplementedError, TypeError, ValueError):
-                self._system.pipe_file(self._full(path), content)
+                self._writer.pipe_file(self._full(path), content)
             return True
 
     def remove(self, paths: Iterable[str]) -> None:
@@ -122,7 +140,7 @@ class RemoteFiles:
         with self._told():
             for path in paths:
                 try:
-                    self._system.rm_file(self._full(path))
+                    self._writer.rm_file(self._full(path))
                 except FileNotFoundError:
                     continue
 
@@ -134,7 +152,8 @@ class RemoteFiles:
 
     def _find(self) -> list[tuple[str, dict[str, Any]]]:
         if self.address.scheme in _LISTED_AT_ONCE:
-            found = list(self._system.find(self._root, detail=True).items())
+            bound = waits.within(self._system, waits.LISTING_SECONDS)
+            found = list(self._system.find(self._root, detail=True, **bound).items())
             if not found and self.address.scheme in _NO_CONTAINER_IS_EMPTY and not self._system.exists(self._container):
                 raise FileNotFoundError(f"no container {self._container!r}")
             return found
@@ -143,7 +162,7 @@ class RemoteFiles:
         return list(self._walk(self._root))
 
     def _walk(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for info in self._system.ls(folder, detail=True):
+        for info in self._system.ls(folder, detail=True, **waits.within(self._system, waits.PART_SECONDS)):
             name = str(info["name"])
             if info["type"] != "directory":
                 yield name, info
@@ -162,22 +181,22 @@ class RemoteFiles:
         return unquote(path) if self.address.scheme in ("http", "https") else path
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _told(self, *, writes_here: bool = False) -> Iterator[None]:
         """Turn whatever goes wrong into `StoreAway`: each library has errors of its own, and no common root."""
         try:
             yield
         except StoreAway:
             raise
         except Exception as error:
+            if writes_here and isinstance(error, OSError) and error.errno in OF_THIS_DISK:
+                raise
             raise self._away(error) from None
 
     def _away(self, error: Exception) -> StoreAway:
         return StoreAway(f"store {str(self.address)!r}: {self._reason(error)}")
 
     def _reason(self, error: Exception) -> str:
-        text = " ".join(without_secrets(str(error)).split())[:300]
-        for secret in self.address.credentials or ():
-            text = text.replace(secret, "…") if secret else text
+        text = " ".join(self.address.without_secrets(str(error)).split())[:300]
         match error:
             case FileNotFoundError():
                 return f"there is no such place or file: {text}"
@@ -185,31 +204,10 @@ class RemoteFiles:
                 return f"it refuses: {text}"
             case OSError() if error.filename is not None:
                 return f"{error.filename}: {error.strerror}"
+            case TimeoutError() if not text:
+                return "it does not answer in time"
             case _:
                 return text or type(error).__name__
-
-
-def _options(address: Address) -> dict[str, Any]:
-    """Say what fsspec's defaults leave open: bounds on every wait, and who asks a web server."""
-    if address.scheme in ("s3", "s3a"):
-        config = {"connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS, "retries": {"max_attempts": 1}}
-        # Servers that are not Amazon's often lack the checksums; every file is compared with its sha256 here anyway.
-        for name in ("request_checksum_calculation", "response_checksum_validation"):
-            if f"AWS_{name.upper()}" not in os.environ:
-                config[name] = "when_required"
-        return {"config_kwargs": config}
-    if address.scheme in ("http", "https"):
-        import aiohttp
-
-        client: dict[str, Any] = {
-            "timeout": aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS),
-            "trust_env": True,
-        }
-        if address.credentials is not None:
-            pair = base64.b64encode(":".join(address.credentials).encode()).decode()
-            client["headers"] = {"Authorization": f"Basic {pair}"}
-        return {"client_kwargs": client}
-    return {}
 
 
 def _entry(info: Mapping[str, Any]) -> Entry:

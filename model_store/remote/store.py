@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from model_store.errors import IncompleteDraft, StoreAway, StoreError
+from model_store.errors import IncompleteDraft, StoreError
 from model_store.remote.address import Address
 from model_store.remote.cache import Cache
 from model_store.remote.files import RemoteFiles
@@ -47,13 +48,17 @@ class RemoteStore(Store):
         """Whether it is mirrored from elsewhere."""
         return True
 
-    def refresh(self, *, max_age: float = 0.0, wait: bool = True) -> float:
+    def refresh(self, *, max_age: float = 0.0, wait: float | None = None) -> float:
         """Bring the cache in line with the store; see `Mirror.refresh`."""
         return self._mirror.refresh(max_age=max_age, wait=wait)
 
     def fetch(self, stored: StoredVersion) -> None:
         """Bring a version's files into the cache; see `Mirror.fetch`."""
         self._mirror.fetch(stored)
+
+    def stored(self, model: str, version: int) -> StoredVersion:
+        """Say where a version lies in the cache that is known to be there; what is damaged of it is fetched anew."""
+        return replace(super().stored(model, version), repair=self._mirror.repair)
 
     def place_of(self, stored: StoredVersion) -> str:
         """Say where a version lies, for people."""
@@ -90,7 +95,7 @@ class RemoteStore(Store):
         number = Publisher(self._files).publish(drafts)
         try:
             self.refresh()
-        except StoreAway as error:
+        except StoreError as error:
             raise StoreError(f"published as version {number}, but it could not be read back: {error}") from None
         return [self.stored(name, number) for name in names]
 

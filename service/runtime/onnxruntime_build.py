@@ -17,7 +17,7 @@ TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "ORT_TELEMETRY_DISABLED": "1"}
 
 
 def check_builds(builds: list[str]) -> None:
-    """Raise `ProviderUnavailable`, saying what to install, unless there is exactly one build."""
+    """Raise `ProviderUnavailable`, saying what to install, unless there is exactly one build, with its files."""
     if not builds:
         raise ProviderUnavailable(
             "onnxruntime is not installed; install one of the extras cpu, gpu and openvino: pip install 'ovenbird[cpu]'"
@@ -39,6 +39,10 @@ def load() -> Any:
         import onnxruntime
     except ImportError as error:
         raise ProviderUnavailable(f"onnxruntime cannot be imported: {error}") from None
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise ProviderUnavailable(
+            f"onnxruntime at {onnxruntime.__path__[0]} is incomplete; uninstall every build of it, then install one"
+        )
     # The CUDA build finds the libraries that come as Python packages only after this call.
     if hasattr(onnxruntime, "preload_dlls") and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         onnxruntime.preload_dlls()

@@ -15,8 +15,10 @@ from typing import Any
 
 import pytest
 import tiny_models
+from click.testing import CliRunner
 
 from model_store import CorruptVersion, Store, StoreAway, StoredVersion, StoreError, open_store, steering
+from model_store.cli import main
 from model_store.manifest import Group
 from model_store.remote import cache as cache_module
 from model_store.remote.store import RemoteStore
@@ -345,7 +347,7 @@ def test_only_one_process_changes_the_cache_at_a_time(
     with (reader.root / ".remote" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
 
-        reader.refresh(wait=False)  # takes what the other one has mirrored so far
+        reader.refresh(wait=0.0)  # takes what the other one has mirrored so far
         seen = reader.versions("double")
         with pytest.raises(StoreError, match=r"another process has held it for 0\.1 s"):
             reader.refresh()
@@ -420,6 +422,60 @@ def test_a_cache_that_was_damaged_or_removed_is_filled_again(bucket: Path, opene
     assert Store(reader.root).verify(reader.resolve("double")) == []
 
 
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_file_that_was_damaged_in_the_cache_is_fetched_once_more(bucket: Path, opened: Any, damage: str) -> None:
+    published = tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    stored = reader.resolve("double")
+    reader.fetch(stored)
+    whole = stored.onnx_path.read_bytes()
+    stored.onnx_path.write_bytes(whole[:100] if damage == "cut" else whole[:-1] + b"?")
+
+    stored.check_files()
+
+    assert stored.onnx_path.read_bytes() == whole
+    published.onnx_path.write_bytes(b"rotten in the store as well")
+    stored.onnx_path.write_bytes(b"rotten")
+    with pytest.raises(CorruptVersion, match=r"double@1: model\.onnx: the sha256 in the store differs"):
+        stored.check_files()
+
+
+def test_a_damaged_file_that_cannot_be_fetched_now_is_fetched_when_the_store_is_back(bucket: Path, opened: Any) -> None:
+    tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    stored = reader.resolve("double")
+    reader.fetch(stored)
+    stored.onnx_path.write_bytes(b"rotten")
+    bucket.rename(bucket.parent / "away")
+
+    with pytest.raises(StoreAway):
+        stored.check_files()
+    (bucket.parent / "away").rename(bucket)
+    reader.fetch(stored)
+
+    assert Store(reader.root).verify(stored) == []
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "garbage of the same length"])
+def test_a_manifest_that_was_damaged_in_the_cache_is_read_anew(bucket: Path, opened: Any, text: str) -> None:
+    tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    reader.fetch(reader.resolve("double"))
+    manifest = reader.resolve("double").path / "manifest.json"
+    whole = manifest.read_bytes()
+    manifest.write_text(text.ljust(len(whole)))
+
+    reader.fetch(reader.resolve("double"))
+
+    assert manifest.read_bytes() == whole
+    manifest.write_text(text)
+    reader.refresh()
+    assert manifest.read_bytes() == whole, "of another length, a look is enough"
+
+
 def test_a_full_disk_is_told_in_one_line(bucket: Path, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_models.publish_affine(Store(bucket))
     reader = opened(bucket)
@@ -431,6 +487,43 @@ def test_a_full_disk_is_told_in_one_line(bucket: Path, opened: Any, monkeypatch:
     monkeypatch.setattr(reader._files, "download", no_room)
     with pytest.raises(StoreAway, match=rf"double@1: the cache '{reader.root}': No space left on device"):
         reader.fetch(reader.resolve("double"))
+
+
+def test_what_was_published_is_said_where_the_cache_cannot_be_written(bucket: Path, opened: Any) -> None:
+    store = opened(bucket)
+    (store.root / ".remote" / "lock").mkdir()
+
+    with pytest.raises(StoreError, match="published as version 1, but it could not be read back: cannot write to the"):
+        tiny_models.publish_affine(store)
+
+    assert Store(bucket).versions("double") == [1]
+
+
+def test_a_disk_that_is_full_here_is_not_blamed_on_the_store(bucket: Path, opened: Any) -> None:
+    tiny_models.publish_affine(Store(bucket))
+
+    with pytest.raises(OSError, match="No space left on device"):
+        opened(bucket)._files.download({"double/1/model.onnx": Path("/dev/full")})
+
+
+def test_a_cache_that_cannot_be_written_is_read_all_the_same(
+    bucket: Path, tmp_path: Path, opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_models.publish_affine(Store(bucket))
+    reader = opened(bucket)
+    reader.refresh()
+    lock = reader.root / ".remote" / "lock"
+    lock.unlink()
+    lock.mkdir()
+    monkeypatch.setenv("OVENBIRD_CACHE", str(tmp_path / "cache"))
+
+    with pytest.raises(StoreError, match=f"cannot write to the cache '{reader.root}': Is a directory"):
+        reader.refresh()
+    listed = CliRunner().invoke(main, ["store", "list", "--store", f"file://{bucket}"])
+
+    assert listed.exit_code == 0
+    assert "double" in listed.stdout
+    assert f"cannot write to the cache '{reader.root}': Is a directory; shown as it was seen last" in listed.stderr
 
 
 def test_the_cache_lies_where_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

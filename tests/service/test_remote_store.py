@@ -203,6 +203,37 @@ def test_a_service_that_loads_once_starts_from_the_cache(bucket: Path, tmp_path:
         assert service.index()["double", 1]["state"] == "READY"
 
 
+def test_a_service_starts_from_a_cache_that_cannot_be_written(bucket: Path, tmp_path: Path) -> None:
+    published(bucket, 2.0)
+    mirrored = open_store(f"file://{bucket}", cache=tmp_path / "cache")
+    mirrored.refresh()
+    mirrored.fetch(mirrored.resolve("double"))
+    (mirrored.root / ".remote" / "lock").unlink()
+    (mirrored.root / ".remote" / "lock").mkdir()
+
+    async def work(repository: Repository, _: Metrics) -> Any:
+        return repository.ready, repository._sync.trouble
+
+    ready, trouble = with_repository(bucket, tmp_path, work)
+
+    assert ready
+    assert trouble == f"cannot write to the cache '{mirrored.root}': Is a directory"
+
+
+def test_a_service_mends_its_cache_before_it_loads(bucket: Path, tmp_path: Path) -> None:
+    published(bucket, 1.0, 2.0)
+    mirrored = open_store(f"file://{bucket}", cache=tmp_path / "cache")
+    mirrored.refresh()
+    newest = mirrored.resolve("double")
+    mirrored.fetch(newest)
+    newest.onnx_path.write_bytes(b"rotten")
+
+    async def work(repository: Repository, _: Metrics) -> Any:
+        return states(repository)
+
+    assert with_repository(bucket, tmp_path, work)["double", 2] == ("READY", "")
+
+
 def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("aiohttp")
     url = f"http://me:hunter2@127.0.0.1:1/{uuid.uuid4().hex}"

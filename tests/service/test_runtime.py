@@ -34,6 +34,20 @@ def test_none_or_two_builds_of_onnxruntime_are_refused_with_the_way_out(builds: 
         onnxruntime_build.check_builds(builds)
 
 
+def test_a_build_whose_files_went_with_another_one_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = tmp_path / "onnxruntime_openvino-1.0.dist-info"
+    noted.mkdir()
+    (noted / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime-openvino\nVersion: 1.0\n")
+    (tmp_path / "onnxruntime" / "capi").mkdir(parents=True)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+
+    with pytest.raises(ProviderUnavailable, match=r"its files are gone.*pip install 'ovenbird\[openvino\]'"):
+        onnxruntime_build.check_builds(installed_builds())
+
+
 def test_the_one_build_that_is_installed_is_found() -> None:
     (build,) = installed_builds()
 
