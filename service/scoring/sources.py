@@ -15,8 +15,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from service.scoring.arrays import ArrayRows
+from service.scoring.csv_rows import CsvRows
 from service.scoring.errors import InvalidSource, UnknownSource
-from service.scoring.tables import CsvRows, JsonLineRows, ParquetRows, Tables
+from service.scoring.json_rows import JsonLineRows
+from service.scoring.parquet_rows import ParquetRows
+from service.scoring.tables import Tables
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PATH = "path"
