@@ -107,7 +107,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--part-rows",
     type=click.IntRange(1, 10**7),
-    help="Rows of a part: a kill costs the work on one for each processor.  [default: half a second's worth]",
+    help="Rows of a part: a kill costs the work on one for each processor.  [default: half a second's worth, fewer "
+    "of wide rows]",
 )
 @click.option(
     "--provider",

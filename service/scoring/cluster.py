@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -178,8 +178,9 @@ def score_on_ray(
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         model = prove_for_scoring(stored, settings, processors=1)
-        sizes = sizes_for(model, options)
-        plan = plan_for(model, opened, options, form, batch_rows=sizes["batch_rows"])
+        plan = plan_for(model, opened, options, form)
+        sizes = sizes_for(model, opened, plan, options, processors=1)
+        plan = replace(plan, batch_rows=sizes["batch_rows"])
         # Fresh: parts that another run left are not gone on with.
         with output.claimed(noted, fresh=True), Progress() as progress:
             _connect(address)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from service.scoring.tables import BLOCK_BYTES, Tables, naming, recut
+from service.scoring.tables import BLOCK_BYTES, Tables, line_bytes, naming, recut
 
 
 class CsvRows:
@@ -31,6 +31,15 @@ class CsvRows:
             for table in recut((table.select(columns) for table in tables), size, drop=start):
                 done += table.num_rows
                 yield table, min(1.0, file.tell() / whole)
+
+    def row_bytes(self, columns: Sequence[str], /) -> float:
+        """Estimate what a row of these columns takes in memory: their share of it, by the first rows."""
+        with naming(self.path), self.path.open("rb") as file, self._opened(file) as reader:
+            first = next(iter(reader), None)
+        if first is None or not first.num_rows:
+            return 0.0
+        whole = max(first.nbytes / first.num_rows, line_bytes(self.path))
+        return float(whole * first.select(columns).nbytes / max(1, first.nbytes))
 
     def _opened(self, file: Any = None) -> Any:
         # One thread: the errors of several do not say which row is meant.

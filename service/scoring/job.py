@@ -32,7 +32,7 @@ from service.scoring.errors import InvalidColumns, InvalidSource, NothingChosen,
 from service.scoring.formats import Format
 from service.scoring.parts import Output
 from service.scoring.progress import Progress
-from service.scoring.scorer import ERROR, Plan, Scorer, best_batch, best_part
+from service.scoring.scorer import ERROR, IN_FLIGHT_BYTES, Plan, Scorer, best_batch, best_part
 from service.scoring.sources import Chunk, Source, open_source
 from service.settings import Settings
 
@@ -136,10 +136,11 @@ def score(
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         processors = usable_processors()
         model = prove_for_scoring(stored, settings, processors)
-        noted = sizes_for(model, options) | noted
+        plan = plan_for(model, opened, options, form)
+        noted = sizes_for(model, opened, plan, options, processors) | noted
+        plan = replace(plan, batch_rows=noted["batch_rows"])
         if isinstance(model.settled.runner, BoundSession):
-            model.settled.runner.settle(noted["batch_rows"])
-        plan = plan_for(model, opened, options, form, batch_rows=noted["batch_rows"])
+            model.settled.runner.settle(plan.batch_rows)
         with output.claimed(noted, fresh=fresh):
             with Progress() as progress:
                 _run(Scorer(model, plan), opened, output, form, noted["part_rows"], processors, progress)
@@ -162,16 +163,24 @@ def _digest(stored: StoredVersion) -> str:
     return stored.manifest.digest
 
 
-def sizes_for(model: Proven, options: Options) -> dict[str, int]:
+def sizes_for(model: Proven, source: Source, plan: Plan, options: Options, processors: int) -> dict[str, int]:
     """Choose the rows of a batch and of a part: as asked, else as measured."""
     batch_rows = best_batch(model)
     if options.batch_size and model.signature.batched:
         batch_rows = options.batch_size
-    return {"batch_rows": batch_rows, "part_rows": options.part_rows or best_part(model, batch_rows)}
+    part_rows = options.part_rows or best_part(
+        model, batch_rows, source.row_bytes(plan.columns), in_flight=_queued(processors) + 1
+    )
+    return {"batch_rows": batch_rows, "part_rows": part_rows}
 
 
-def plan_for(model: Proven, source: Source, options: Options, form: Format, *, batch_rows: int) -> Plan:
-    """Fit a model to an input's columns; raises `InvalidColumns`."""
+def _queued(processors: int) -> int:
+    """Tell how many parts are in the works at most, beside the one that is read: one for each worker."""
+    return processors + 1
+
+
+def plan_for(model: Proven, source: Source, options: Options, form: Format) -> Plan:
+    """Fit a model to an input's columns, its rows one by one; raises `InvalidColumns`."""
     inputs, schema = model.description.inputs, source.schema
     bound = bind(inputs, schema, options.columns)
     answers = Answers(inputs, model.description.outputs, options.all_probabilities, options.prefix)
@@ -182,7 +191,7 @@ def plan_for(model: Proven, source: Source, options: Options, form: Format, *, b
         bound=bound,
         answers=answers,
         keep=keep,
-        batch_rows=batch_rows,
+        batch_rows=1,
         null_errors=options.null_errors,
         folder=source.folder,
     )
@@ -217,7 +226,7 @@ def _run(
 ) -> None:
     finished = output.parts()
     leading = next(number for number in range(len(finished) + 1) if number not in finished)
-    workers = processors + 1
+    workers = _queued(processors)
     pending: deque[tuple[Chunk, Future[None]]] = deque()
 
     def work(chunk: Chunk) -> None:
@@ -238,7 +247,8 @@ def _run(
                 progress.advance(0, chunk.progress)
                 continue
             pending.append((chunk, executor.submit(work, chunk)))
-            if len(pending) > workers:
+            # Rows may be wider here than those that told how many make a part.
+            while len(pending) > workers or sum(one.table.nbytes for one, _ in pending) > IN_FLIGHT_BYTES:
                 settle_oldest()
         while pending:
             settle_oldest()

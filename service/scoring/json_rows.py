@@ -11,10 +11,12 @@ import orjson
 import pyarrow as pa
 
 from service.scoring.errors import InvalidSource
-from service.scoring.tables import UNREADABLE, Tables
+from service.scoring.tables import UNREADABLE, Tables, line_bytes
 
 # So many lines tell which columns a file has.
 LINES_THAT_TELL = 1000
+# What Python needs for a byte of a line.
+OBJECT_BYTES = 4
 
 
 class JsonLineRows:
@@ -42,6 +44,10 @@ class JsonLineRows:
             lines = itertools.islice(_lines(file), start, None)
             while batch := list(itertools.islice(lines, size)):
                 yield self._table([line for _, line in batch], columns), batch[-1][0] / whole
+
+    def row_bytes(self, _columns: Sequence[str], /) -> float:
+        """Estimate what a row takes in memory: a line of whatever columns is read whole."""
+        return OBJECT_BYTES * line_bytes(self.path)
 
     def _table(self, lines: Sequence[dict[str, Any] | str], columns: Sequence[str]) -> pa.Table:
         rows = [line if isinstance(line, dict) else {} for line in lines]

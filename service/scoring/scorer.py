@@ -25,10 +25,12 @@ from service.scoring.tables import unreadable
 from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, pieces
 
 ERROR = "error"
-# A part is to hold no more than this of a model's inputs, nor more rows, nor to run for longer.
+# A part is to hold no more than this of a model's inputs and of the file's rows, nor more rows, nor to run for longer.
 PART_BYTES = 8 * 2**20
 PART_ROWS = 2**15
 PART_SECONDS = 0.5
+# All parts that are in memory together are to hold no more of the file's rows than this.
+IN_FLIGHT_BYTES = 64 * 2**20
 # What a text is taken to have, and an open dimension.
 USUAL_TEXT = 512
 USUAL_SIZE = 64
@@ -219,8 +221,26 @@ def _check_one_by_one(signature: Signature) -> None:
             )
 
 
-def best_part(model: Proven, batch_rows: int) -> int:
-    """Find how many rows a part of the output should have: whole batches, which are soon done and fit into memory."""
+def best_part(model: Proven, batch_rows: int, row_bytes: float, *, in_flight: int) -> int:
+    """Find how many rows a part of the output should have: whole batches, which are soon done and fit into memory.
+
+    Args:
+        model: what answers them.
+        batch_rows: the rows of a batch.
+        row_bytes: what a row of the input takes in memory.
+        in_flight: how many parts are in memory at once.
+
+    Rows so wide that a batch does not fit make parts of less than one.
+    """
+    rows = _rows_for(model, batch_rows)
+    fitting = int(min(PART_BYTES, IN_FLIGHT_BYTES / in_flight) / max(1.0, row_bytes))
+    if fitting >= rows:
+        return rows
+    return fitting // batch_rows * batch_rows or max(1, fitting)
+
+
+def _rows_for(model: Proven, batch_rows: int) -> int:
+    """Find how many rows suit a model, however much of the input they are."""
     row_bytes = sum(
         math.prod(size or USUAL_SIZE for size in spec.shape[1:]) * _item_bytes(spec.datatype)
         for spec in model.signature.inputs

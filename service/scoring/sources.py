@@ -40,6 +40,9 @@ class RowFile(Protocol):
         A row that cannot be read alone is nulls, and `tables.unreadable` tells why.
         """
 
+    def row_bytes(self, columns: Sequence[str], /) -> float:
+        """Estimate what a row of these columns takes in memory."""
+
 
 KINDS: dict[str, Callable[[Path], RowFile]] = {
     ".parquet": ParquetRows,
@@ -66,6 +69,10 @@ class PictureRows:
             names = self.names[first : first + size]
             table = pa.table({PATH: pa.array(names, pa.string())})
             yield table.select(columns), (first + len(names)) / len(self.names)
+
+    def row_bytes(self, _columns: Sequence[str], /) -> float:
+        """Tell how long the paths are: of the pictures themselves, memory holds one for each processor at a time."""
+        return sum(map(len, self.names)) / max(1, len(self.names))
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,11 @@ class Source:
     def schema(self) -> pa.Schema:
         """The columns, as the first file has them."""
         return self.files[0].schema
+
+    def row_bytes(self, columns: Sequence[str], /) -> float:
+        """Estimate what a row takes in memory: by the first, the middle and the last file, the one with most."""
+        last = len(self.files) - 1
+        return max(self.files[index].row_bytes(columns) for index in {0, last // 2, last})
 
     def chunks(self, size: int, columns: Sequence[str], *, skip: int = 0) -> Iterator[Chunk]:
         """Yield chunks of at most so many rows, none of two files, with these columns; `skip` leaves out the first."""

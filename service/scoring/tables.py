@@ -15,6 +15,8 @@ from service.scoring.errors import InvalidSource
 
 # What is read of a file at once, beneath the rows that are asked for.
 BLOCK_BYTES = 2**20
+# So much is read at each place of a file to tell how long its lines are.
+SAMPLE_BYTES = 2**18
 # Why rows could not be read, beside their columns, where some could not be.
 UNREADABLE = "__ovenbird_unreadable"
 
@@ -28,6 +30,17 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except pa.ArrowException as error:
         raise InvalidSource(f"{path}: {first_line(error)}") from None
+
+
+def line_bytes(path: Path) -> float:
+    """Estimate how long a line is: of the beginning, the middle and the end, where lines are longest, on average."""
+    whole = path.stat().st_size
+    samples = []
+    with path.open("rb") as file:
+        for place in (0, whole // 2 - SAMPLE_BYTES // 2, whole - SAMPLE_BYTES):
+            file.seek(max(0, place))
+            samples.append(file.read(SAMPLE_BYTES))
+    return max(len(sample) / max(1, sample.count(b"\n")) for sample in samples)
 
 
 def unreadable(table: pa.Table) -> dict[int, str]:
