@@ -174,7 +174,7 @@ def score_on_ray(
     opened, output = open_apart(source.absolute(), target), Output(target)
     facts = job_facts(stored, opened, options, settings)
     with output.opened(facts | {"options": facts["options"] | {"ray": True}}, fresh=fresh) as noted:
-        if output.done and not fresh:
+        if not fresh and output.done:
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         model = prove_for_scoring(stored, settings, processors=1)

@@ -131,7 +131,7 @@ def score(
     output = Output(target)
     # The model is read once the output is known to be this one's: a scoring that is done says so at once.
     with output.opened(job_facts(stored, opened, options, settings), fresh=fresh) as noted:
-        if output.done and not fresh:
+        if not fresh and output.done:
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         processors = usable_processors()
