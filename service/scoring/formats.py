@@ -6,6 +6,7 @@ which is written and read at once; their types are made one when they are joined
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,10 +39,29 @@ def format_of(path: Path) -> Format:
 
 
 def can_hold(form: Format, kind: pa.DataType) -> bool:
-    """Tell whether a column of this type can be written: bytes have no place in text."""
-    return form == "parquet" or not (
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    )
+    """Tell whether a column of this type can be written: by a try. Bytes have no place in text, nested or not."""
+    if form != "parquet" and _has_bytes(kind):
+        return False
+    table = pa.table({"cell": pa.nulls(1, kind)})
+    try:
+        if form == "parquet":
+            pyarrow.parquet.write_table(table, io.BytesIO())
+        else:
+            write_part(table, io.BytesIO(), form, first=True)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_bytes(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_bytes(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(_has_bytes(kind.field(index).type) for index in range(kind.num_fields))
+    of_bytes = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(is_of(kind) for is_of in of_bytes)
 
 
 def write_part(table: pa.Table, file: IO[bytes], form: Format, *, first: bool) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
 
 from model_store import Store, StoredVersion
@@ -205,15 +206,17 @@ def _kept(asked: tuple[str, ...] | None, schema: pa.Schema, fed: set[str], form:
             raise InvalidColumns(f"--keep {', '.join(missing)}: the input has: {', '.join(schema.names)}")
         unfit = [name for name in asked if not formats.can_hold(form, schema.field(name).type)]
         if unfit:
+            other = "jsonl" if form == "parquet" else "parquet"
+            kind = schema.field(unfit[0]).type
             raise InvalidColumns(
-                f"--keep {unfit[0]}: bytes cannot be written as {form}; leave it out, or write .parquet"
+                f"--keep {unfit[0]}: {kind} cannot be written as {form}; leave it out, or write .{other}"
             )
         return asked
-    return tuple(
-        column.name
-        for column in schema
-        if formats.can_hold(form, column.type) and not (column.name in fed and _is_bulky(column.type))
-    )
+    wanted = [column for column in schema if not (column.name in fed and _is_bulky(column.type))]
+    for column in wanted:
+        if not formats.can_hold(form, column.type):
+            click.echo(f"{column.name}: left out, {column.type} cannot be written as {form}", err=True)
+    return tuple(column.name for column in wanted if formats.can_hold(form, column.type))
 
 
 def _is_bulky(kind: pa.DataType) -> bool:

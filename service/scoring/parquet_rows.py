@@ -30,7 +30,7 @@ class ParquetRows:
         except (pa.ArrowInvalid, OSError) as error:
             raise InvalidSource(f"{path}: not a Parquet file: {first_line(error)}") from None
         self.path = path
-        self.schema: pa.Schema = self._file.schema_arrow
+        self.schema = pa.schema([field.with_type(_plain(field.type)) for field in self._file.schema_arrow])
         self.count: int | None = self._file.metadata.num_rows
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
@@ -46,7 +46,7 @@ class ParquetRows:
         try:
             for table in recut((pa.Table.from_batches([batch]) for batch in batches), size, drop=start - before):
                 done += table.num_rows
-                yield table.select(columns), done / max(1, self.count or 0)
+                yield _as_plain(table.select(columns)), done / max(1, self.count or 0)
         except (pa.ArrowException, OSError) as error:
             raise InvalidSource(f"{self.path} after row {done}: {first_line(error)}") from None
 
@@ -71,6 +71,16 @@ class ParquetRows:
             )
             widest = max([widest, *(batch.nbytes / max(1, batch.num_rows) for batch in itertools.islice(batches, 1))])
         return widest
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Give the type that holds the same and that everything takes."""
+    return {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}.get(kind, kind)
+
+
+def _as_plain(table: pa.Table) -> pa.Table:
+    plain = pa.schema([field.with_type(_plain(field.type)) for field in table.schema])
+    return table if plain.equals(table.schema) else table.cast(plain)
 
 
 def _groups_from(metadata: Any, start: int) -> tuple[list[int], int]:
