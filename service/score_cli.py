@@ -56,7 +56,7 @@ def _provider(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+    return None if value is None else tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

@@ -172,9 +172,16 @@ def open_rows(path: Path) -> RowFile:
     if kind is None:
         raise UnknownSource(f"{path}: cannot tell its format; a name ends in {', '.join(KINDS)}")
     try:
-        return kind(path)
+        opened = kind(path)
     except OSError as error:
         raise InvalidSource(f"{path}: {error.strerror or error}") from None
+    names = opened.schema.names
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InvalidSource(
+            f"{path}: the column {twice[0]!r} stands there {names.count(twice[0])} times: rename all but one"
+        )
+    return opened
 
 
 def fingerprint(files: Sequence[Path], folder: Path) -> dict[str, Any]:

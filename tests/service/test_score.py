@@ -326,6 +326,28 @@ def test_an_answer_does_not_take_the_place_of_a_column_of_its_name(run: Callable
     ]
 
 
+@pytest.mark.parametrize("keep", ["", "id"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_that_stands_twice_is_named(run: Callable[..., Result], suffix: str, keep: str) -> None:
+    names = ["id", "text", "id"]
+    if suffix == "csv":
+        Path("in.csv").write_text(",".join(names) + "\n1,A,2\n")
+    else:
+        pq.write_table(pa.table([["1"], ["A"], ["2"]], names=names), "in.parquet")
+
+    shown = run("lower", "--in", f"in.{suffix}", "--out", "out.csv", "--column", "text", "--keep", keep)
+
+    assert shown.exit_code == 1
+    said = shown.output.splitlines()[-1]
+    assert said == f"Error: in.{suffix}: the column 'id' stands there 2 times: rename all but one"
+
+
+def test_a_column_that_is_kept_twice_is_kept_once(scored: Scored) -> None:
+    Path("in.csv").write_text("id,text\n1,A\n")
+
+    assert scored("lower", "--in", "in.csv", "--column", "text", "--keep", "id,id") == [{"id": "1", "lower": "a"}]
+
+
 def test_a_label_chooses_the_version(run: Callable[..., Result]) -> None:
     Path("in.csv").write_text("width,height,depth\n1,2,3\n")
 
