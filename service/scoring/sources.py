@@ -141,7 +141,7 @@ def open_source(path: Path) -> Source:
 
 
 def _folder(path: Path) -> Source:
-    found = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    found = sorted(entry for entry in path.rglob("*") if entry.is_file() and not _is_hidden(entry.relative_to(path)))
     tables = [file for file in found if file.suffix.lower() in KINDS]
     pictures = [file for file in found if file.suffix.lower() in PICTURES]
     if tables and pictures:
@@ -157,6 +157,11 @@ def _folder(path: Path) -> Source:
     files = tuple(open_rows(file) for file in tables)
     _check_alike(files)
     return Source(path, files, fingerprint(tables, path))
+
+
+def _is_hidden(path: Path) -> bool:
+    """Tell what other programs leave beside people's files: .ipynb_checkpoints, ._name, .name.swp."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _check_alike(files: Sequence[RowFile]) -> None:

@@ -184,6 +184,14 @@ def test_files_of_a_folder_are_one_table_in_the_order_of_their_names(scored: Sco
     assert [(row["id"], row["lower"]) for row in rows] == [(str(i), f"t{i}") for i in (1, 2, 3, 4)]
 
 
+def test_what_is_hidden_in_a_folder_is_not_scored(scored: Scored) -> None:
+    for name in ("a.csv", ".ipynb_checkpoints/a-checkpoint.csv", "deeper/.trash/b.csv", "._a.csv"):
+        Path(".in", name).parent.mkdir(parents=True, exist_ok=True)
+        Path(".in", name).write_bytes(b"text\nA\n" if "._" not in name else b"\x00\x05\x16\x07")
+
+    assert scored("lower", "--in", ".in") == [{"text": "A", "lower": "a"}]
+
+
 def test_types_that_change_in_mid_file_become_one(run: Callable[..., Result]) -> None:
     Path("in.jsonl").write_text('{"text": "A", "n": 1}\n{"text": "B", "n": 2.5}\n{"text": "C", "n": null}\n')
 
