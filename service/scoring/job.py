@@ -38,6 +38,10 @@ from service.scoring.sources import Chunk, Source, open_source
 from service.settings import Settings
 
 
+# What stands between the cells of files that are called CSV, too.
+SEPARATORS = (";", "\t", "|")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What the caller may choose; see the command's help. None and 0: as is best."""
@@ -183,6 +187,7 @@ def _queued(processors: int) -> int:
 def plan_for(model: Proven, source: Source, options: Options, form: Format) -> Plan:
     """Fit a model to an input's columns, its rows one by one; raises `InvalidColumns`."""
     inputs, schema = model.description.inputs, source.schema
+    _check_separator(source, options)
     bound = bind(inputs, schema, options.columns)
     answers = Answers(inputs, model.description.outputs, options.all_probabilities, options.prefix)
     fed = {name for one in bound for name in one.columns}
@@ -196,6 +201,18 @@ def plan_for(model: Proven, source: Source, options: Options, form: Format) -> P
         null_errors=options.null_errors,
         folder=source.folder,
     )
+
+
+def _check_separator(source: Source, options: Options) -> None:
+    """Raise `InvalidColumns` of a CSV whose cells have something else than commas between them, or seem to."""
+    path, names = source.files[0].path, source.schema.names
+    if path.suffix.lower() != ".csv" or len(names) > 1 or names[0] in options.columns.values():
+        return
+    if any(separator in names[0] for separator in SEPARATORS):
+        raise InvalidColumns(
+            f"{path}: its header is the one column {names[0]!r}, cells have commas between them; write it so, "
+            f"or say --column {names[0]!r} if one column is meant"
+        )
 
 
 def _kept(asked: tuple[str, ...] | None, schema: pa.Schema, fed: set[str], form: Format) -> tuple[str, ...]:
