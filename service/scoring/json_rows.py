@@ -32,7 +32,9 @@ class JsonLineRows:
         with path.open("rb") as file:
             first = [line for _, line in itertools.islice(_lines(file), LINES_THAT_TELL)]
         rows = [line for line in first if isinstance(line, dict)]
-        if first and not rows:
+        if not first:
+            raise InvalidSource(f"{path}: holds no rows")
+        if not rows:
             raise InvalidSource(f"{path} row 1: {first[0]}")
         names = dict.fromkeys(name for row in rows for name in row)
         self.schema: pa.Schema = pa.table({name: _column([row.get(name) for row in rows]) for name in names}).schema
