@@ -7,6 +7,7 @@ numbers. Knows no model.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,11 +153,18 @@ def _folder(path: Path) -> Source:
     if not found or not (tables or pictures):
         raise UnknownSource(f"{path}: holds no file of a kind that is read: {', '.join((*KINDS, *PICTURES))}")
     if pictures:
-        names = [picture.relative_to(path).as_posix() for picture in pictures]
+        names = [_as_text(picture.relative_to(path)) for picture in pictures]
         return Source(path, (PictureRows(path, names),), fingerprint(pictures, path))
     files = tuple(open_rows(file) for file in tables)
     _check_alike(files)
     return Source(path, files, fingerprint(tables, path))
+
+
+def _as_text(path: Path) -> str:
+    name = path.as_posix()
+    if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise InvalidSource(f"{name!a}: a picture's path stands beside its answer, and is no UTF-8: rename it")
+    return name
 
 
 def _is_hidden(path: Path) -> bool:
@@ -199,7 +207,9 @@ def fingerprint(files: Sequence[Path], folder: Path) -> dict[str, Any]:
     for file in files:
         status = file.stat()
         size += status.st_size
-        digest.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        # A name need not be text.
+        digest.update(os.fsencode(file.relative_to(folder)))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     for file in files[:1] if files[0].suffix.lower() in PICTURES else files:
         with file.open("rb") as opened:
             digest.update(opened.read(HEAD_BYTES))
