@@ -178,7 +178,7 @@ def score_on_ray(
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         model = prove_for_scoring(stored, settings, processors=1)
-        plan = plan_for(model, opened, options, form)
+        plan = plan_for(model, opened, options, form, settings)
         sizes = sizes_for(model, opened, plan, options, processors=1)
         plan = replace(plan, batch_rows=sizes["batch_rows"])
         # Fresh: parts that another run left are not gone on with.

@@ -32,11 +32,11 @@ from service.scoring.binding import bind, is_list
 from service.scoring.errors import InvalidColumns, InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.formats import Format
 from service.scoring.parts import Output
+from service.scoring.picture_cells import PicturePaths
 from service.scoring.progress import Progress
 from service.scoring.scorer import ERROR, IN_FLIGHT_BYTES, Plan, Scorer, best_batch, best_part
 from service.scoring.sources import Chunk, Source, open_source
 from service.settings import Settings
-
 
 # What stands between the cells of files that are called CSV, too.
 SEPARATORS = (";", "\t", "|")
@@ -141,7 +141,7 @@ def score(
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         processors = usable_processors()
         model = prove_for_scoring(stored, settings, processors)
-        plan = plan_for(model, opened, options, form)
+        plan = plan_for(model, opened, options, form, settings)
         noted = sizes_for(model, opened, plan, options, processors) | noted
         plan = replace(plan, batch_rows=noted["batch_rows"])
         if isinstance(model.settled.runner, BoundSession):
@@ -184,7 +184,7 @@ def _queued(processors: int) -> int:
     return processors + 1
 
 
-def plan_for(model: Proven, source: Source, options: Options, form: Format) -> Plan:
+def plan_for(model: Proven, source: Source, options: Options, form: Format, settings: Settings) -> Plan:
     """Fit a model to an input's columns, its rows one by one; raises `InvalidColumns`."""
     inputs, schema = model.description.inputs, source.schema
     _check_separator(source, options)
@@ -199,7 +199,7 @@ def plan_for(model: Proven, source: Source, options: Options, form: Format) -> P
         keep=keep,
         batch_rows=1,
         null_errors=options.null_errors,
-        folder=source.folder,
+        paths=PicturePaths(source.folder, settings.max_binary_bytes),
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,7 @@ from service.scoring.answers import Answers
 from service.scoring.binding import Bound
 from service.scoring.decoding import Decoded, Problems, decode
 from service.scoring.errors import BadRow, InvalidColumns
+from service.scoring.picture_cells import PicturePaths
 from service.scoring.sources import Chunk
 from service.scoring.tables import unreadable
 from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, pieces
@@ -44,7 +44,7 @@ LARGEST_BATCH = 4096
 class Plan:
     """The columns that feed a model, those that pass through, and those that it fills.
 
-    `null_errors`: a row with a problem gets nulls and says so in a column. `folder` is what paths are relative to.
+    `null_errors`: a row with a problem gets nulls and says so in a column. `paths` of pictures are read.
     """
 
     bound: tuple[Bound, ...]
@@ -52,7 +52,7 @@ class Plan:
     keep: tuple[str, ...]
     batch_rows: int
     null_errors: bool
-    folder: Path
+    paths: PicturePaths
 
     @property
     def columns(self) -> list[str]:
@@ -85,7 +85,7 @@ class Scorer:
         return self._table(chunk.table, parts, problems), len(problems)
 
     def _decode(self, table: pa.Table, bound: Bound) -> Decoded:
-        return decode(table, bound, self.plan.folder, with_sizes=detections.has_boxes(self.plan.answers.outputs))
+        return decode(table, bound, self.plan.paths, with_sizes=detections.has_boxes(self.plan.answers.outputs))
 
     def _refuse(self, problems: Problems, chunk: Chunk) -> None:
         if problems and not self.plan.null_errors:

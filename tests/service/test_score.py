@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,36 @@ def test_what_is_hidden_in_a_folder_is_not_scored(scored: Scored) -> None:
     assert scored("lower", "--in", ".in") == [{"text": "A", "lower": "a"}]
 
 
+def test_a_picture_is_read_from_a_file_that_is_one_and_not_too_large(
+    scored: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVENBIRD_MAX_BINARY_BYTES", "1000")
+    Path("large.png").write_bytes(picture(255) + bytes(1000))
+    Path("small.png").write_bytes(picture(255))
+    os.mkfifo("pipe.png")
+    Path("in.csv").write_text("path\n/dev/zero\npipe.png\n.\nlarge.png\nsmall.png\n")
+
+    rows = scored("brightness", "--in", "in.csv", "--errors", "null")
+
+    assert [row["label"] for row in rows] == [None, None, None, None, "bright"]
+    assert rows[0]["error"] == "/dev/zero: is no file of a picture"
+    assert rows[1]["error"] == "pipe.png: is no file of a picture"
+    assert rows[3]["error"] == "large.png: is larger than 1000 bytes (OVENBIRD_MAX_BINARY_BYTES)"
+
+
+def test_a_file_whose_name_is_no_text_is_a_file_like_any_other(scored: Scored, run: Callable[..., Result]) -> None:
+    for folder, name, body in (("in", b"\xe9.csv", b"text\nA\n"), ("pictures", b"\xe9.png", picture(0))):
+        Path(folder).mkdir()
+        Path(folder, os.fsdecode(name)).write_bytes(body)
+
+    rows = scored("lower", "--in", "in")
+    refused = run("brightness", "--in", "pictures", "--out", "no.csv")
+
+    assert rows == [{"text": "A", "lower": "a"}]
+    assert refused.exit_code == 1
+    assert "is no UTF-8: rename it" in refused.output
+
+
 def test_types_that_change_in_mid_file_become_one(run: Callable[..., Result]) -> None:
     Path("in.jsonl").write_text('{"text": "A", "n": 1}\n{"text": "B", "n": 2.5}\n{"text": "C", "n": null}\n')
 
@@ -298,6 +329,7 @@ def test_a_file_without_any_object_is_no_input_whatever_becomes_of_errors(run: C
         (["lower", "--in", "no.jsonl"], "no.jsonl row 2: not JSON", 1),
         (["lower", "--in", "no.parquet"], "no.parquet: not a Parquet file", 1),
         (["lower", "--in", "empty.csv"], "empty.csv: ", 1),
+        (["lower", "--in", "empty.jsonl"], "empty.jsonl: holds no rows", 1),
         (["nobody", "--in", "in.csv"], "unknown model 'nobody'", 2),
         (["table@canary", "--in", "in.csv"], "model 'table' has no label 'canary'; it has: stable", 2),
         (["turned", "--in", "in.csv"], "lacks the columns x", 2),
@@ -311,7 +343,7 @@ def test_says_in_one_line_what_is_wrong_and_leaves_nothing_behind(
     Path("in.csv").write_text("id,text,width\n1,A,2\n")
     Path("ragged.csv").write_text("id,text\n1,A\n2\n")
     Path("no.jsonl").write_text('{"text": "A"}\nB\n')
-    for name in ("in.xlsx", "no.parquet", "empty.csv"):
+    for name in ("in.xlsx", "no.parquet", "empty.csv", "empty.jsonl"):
         Path(name).write_text("")
 
     shown = run(arguments[0], "--out", "out.csv", *arguments[1:])
