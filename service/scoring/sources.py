@@ -162,8 +162,12 @@ def _folder(path: Path) -> Source:
 
 def _as_text(path: Path) -> str:
     name = path.as_posix()
-    if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise InvalidSource(f"{name!a}: a picture's path stands beside its answer, and is no UTF-8: rename it")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidSource(
+            f"{name!a}: a picture's path stands beside its answer, and this is no UTF-8: rename it"
+        ) from None
     return name
 
 
