@@ -17,7 +17,8 @@ from service.scoring.errors import InvalidColumns, NothingChosen, OutputIsInput,
 from service.settings import Settings, parse
 
 if TYPE_CHECKING:
-    from service.scoring.job import Options, Outcome
+    from service.scoring.job import Outcome
+    from service.scoring.planning import Options
 
 Result = TypeVar("Result")
 
@@ -187,9 +188,10 @@ def _score(
     address: str | None, workers: int | None, chosen: dict[str, Any],
 ) -> None:  # fmt: skip
     from service.scoring import job
+    from service.scoring.planning import Options
 
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    options = job.Options(null_errors=errors == "null", **chosen)
+    options = Options(null_errors=errors == "null", **chosen)
     if address is None:
         outcome = job.score(stored, settings, source, target, options, fresh=fresh)
     else:

@@ -24,9 +24,10 @@ from model_store import StoredVersion
 from service.errors import InferenceFailed, ServiceError
 from service.scoring import formats
 from service.scoring.errors import InvalidSource
-from service.scoring.job import Options, Outcome, job_facts, open_apart, plan_for, prove_for_scoring, sizes_for
+from service.scoring.job import Outcome, job_facts, open_apart, prove_for_scoring
 from service.scoring.parts import Output
 from service.scoring.places import FILE, ROW, consecutive, in_turn, with_place
+from service.scoring.planning import Options, plan_for, sizes_for
 from service.scoring.progress import Progress
 from service.scoring.scorer import Plan, Scorer
 from service.scoring.sources import Chunk, PictureRows, RowFile, Source, open_rows

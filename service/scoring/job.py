@@ -9,14 +9,10 @@ A run takes one thread, so that no thread waits for another: this computes most 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import click
-import pyarrow as pa
 
 from model_store import Store, StoredVersion
 from model_store.errors import UnknownModel
@@ -27,36 +23,14 @@ from service.live_model import Proven, prove
 from service.runtime.bound import BoundSession
 from service.runtime.processors import usable_processors
 from service.scoring import formats
-from service.scoring.answers import Answers
-from service.scoring.binding import bind, is_list
-from service.scoring.errors import InvalidColumns, InvalidSource, NothingChosen, OutputIsInput
+from service.scoring.errors import InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.formats import Format
 from service.scoring.parts import Output
-from service.scoring.picture_cells import PicturePaths
+from service.scoring.planning import Options, plan_for, queued, sizes_for
 from service.scoring.progress import Progress
-from service.scoring.scorer import ERROR, IN_FLIGHT_BYTES, Plan, Scorer, best_batch, best_part
+from service.scoring.scorer import IN_FLIGHT_BYTES, Scorer
 from service.scoring.sources import Chunk, Source, open_source
 from service.settings import Settings
-
-# What stands between the cells of files that are called CSV, too.
-SEPARATORS = (";", "\t", "|")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the caller may choose; see the command's help. None and 0: as is best."""
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[str, ...] | None = None
-    all_probabilities: bool = False
-    prefix: str = ""
-    null_errors: bool = False
-    batch_size: int = 0
-    part_rows: int = 0
-
-    def facts(self) -> dict[str, Any]:
-        """Write them as JSON knows them."""
-        return asdict(self) | {"columns": dict(self.columns), "keep": None if self.keep is None else list(self.keep)}
 
 
 @dataclass(frozen=True)
@@ -168,85 +142,12 @@ def _digest(stored: StoredVersion) -> str:
     return stored.manifest.digest
 
 
-def sizes_for(model: Proven, source: Source, plan: Plan, options: Options, processors: int) -> dict[str, int]:
-    """Choose the rows of a batch and of a part: as asked, else as measured."""
-    batch_rows = best_batch(model)
-    if options.batch_size and model.signature.batched:
-        batch_rows = options.batch_size
-    part_rows = options.part_rows or best_part(
-        model, batch_rows, source.row_bytes(plan.columns), in_flight=_queued(processors) + 1
-    )
-    return {"batch_rows": batch_rows, "part_rows": part_rows}
-
-
-def _queued(processors: int) -> int:
-    """Tell how many parts are in the works at most, beside the one that is read: one for each worker."""
-    return processors + 1
-
-
-def plan_for(model: Proven, source: Source, options: Options, form: Format, settings: Settings) -> Plan:
-    """Fit a model to an input's columns, its rows one by one; raises `InvalidColumns`."""
-    inputs, schema = model.description.inputs, source.schema
-    _check_separator(source, options)
-    bound = bind(inputs, schema, options.columns)
-    answers = Answers(inputs, model.description.outputs, options.all_probabilities, options.prefix)
-    fed = {name for one in bound for name in one.columns}
-    keep = _kept(options.keep, schema, fed, form)
-    answers.check([*keep, *([ERROR] if options.null_errors else [])])
-    return Plan(
-        bound=bound,
-        answers=answers,
-        keep=keep,
-        batch_rows=1,
-        null_errors=options.null_errors,
-        paths=PicturePaths(source.folder, settings.max_binary_bytes),
-    )
-
-
-def _check_separator(source: Source, options: Options) -> None:
-    """Raise `InvalidColumns` of a CSV whose cells have something else than commas between them, or seem to."""
-    path, names = source.files[0].path, source.schema.names
-    if path.suffix.lower() != ".csv" or len(names) > 1 or names[0] in options.columns.values():
-        return
-    if any(separator in names[0] for separator in SEPARATORS):
-        raise InvalidColumns(
-            f"{path}: its header is the one column {names[0]!r}, cells have commas between them; write it so, "
-            f"or say --column {names[0]!r} if one column is meant"
-        )
-
-
-def _kept(asked: tuple[str, ...] | None, schema: pa.Schema, fed: set[str], form: Format) -> tuple[str, ...]:
-    """Name the columns that pass through: those asked for, else all but the pictures and vectors that were scored."""
-    if asked is not None:
-        missing = [name for name in asked if name not in schema.names]
-        if missing:
-            raise InvalidColumns(f"--keep {', '.join(missing)}: the input has: {', '.join(schema.names)}")
-        unfit = [name for name in asked if not formats.can_hold(form, schema.field(name).type)]
-        if unfit:
-            other = "jsonl" if form == "parquet" else "parquet"
-            kind = schema.field(unfit[0]).type
-            raise InvalidColumns(
-                f"--keep {unfit[0]}: {kind} cannot be written as {form}; leave it out, or write .{other}"
-            )
-        return asked
-    wanted = [column for column in schema if not (column.name in fed and _is_bulky(column.type))]
-    for column in wanted:
-        if not formats.can_hold(form, column.type):
-            click.echo(f"{column.name}: left out, {column.type} cannot be written as {form}", err=True)
-    return tuple(column.name for column in wanted if formats.can_hold(form, column.type))
-
-
-def _is_bulky(kind: pa.DataType) -> bool:
-    kinds = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
-    return is_list(kind) or any(is_of(kind) for is_of in kinds)
-
-
 def _run(
     scorer: Scorer, source: Source, output: Output, form: Format, part_rows: int, processors: int, progress: Progress
 ) -> None:
     finished = output.parts()
     leading = next(number for number in range(len(finished) + 1) if number not in finished)
-    workers = _queued(processors)
+    workers = queued(processors)
     pending: deque[tuple[Chunk, Future[None]]] = deque()
 
     def work(chunk: Chunk) -> None:
