@@ -146,7 +146,9 @@ def score(
     COLUMNS are found by the names that the model has for them (ovenbird store show MODEL). An image is a path
     (relative to the table's folder), the bytes of a picture, or a list of pixels. The answers stand beside the columns
     that pass through, in the order of the input: label and probability for a classifier, else a column of each output's
-    name. Cells of a CSV pass through as the text they are; lists in a CSV are written as JSON.
+    name. Cells of a CSV pass through as the text they are, those of JSON Lines as the JSON they are (in a Parquet file:
+    with the type that all of a column have, else as texts). Lists in a CSV are written as JSON. The columns of JSON
+    Lines are the keys of the first 1000 lines.
 
     STOPPED by Ctrl-C, a kill or a full disk? The same command goes on where it was; no row is lost or doubled. Until
     it is done, OUT.parts holds what is finished; OUT.score.json says what was scored, by which model. An output that is

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import click
+
 from model_store import Store, StoredVersion
 from model_store.errors import UnknownModel
 from model_store.manifest import sha256_of
@@ -25,6 +27,7 @@ from service.runtime.processors import usable_processors
 from service.scoring import formats
 from service.scoring.errors import InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.formats import Format
+from service.scoring.json_rows import LATE_KEYS, LINES_THAT_TELL
 from service.scoring.parts import Output
 from service.scoring.planning import Options, plan_for, queued, sizes_for
 from service.scoring.progress import Progress
@@ -124,7 +127,15 @@ def score(
             with Progress() as progress:
                 _run(Scorer(model, plan), opened, output, form, noted["part_rows"], processors, progress)
             done = output.finish(lambda file, parts: formats.join(parts, file, form))
+        if options.keep is None:
+            _tell_not_kept(opened)
         return Outcome(done["rows"], done["bad"], progress.seconds)
+
+
+def _tell_not_kept(source: Source) -> None:
+    for path, names in source.not_kept().items():
+        listed = ", ".join(names[:LATE_KEYS]) + (", …" if len(names) > LATE_KEYS else "")
+        click.echo(f"{path}: not kept, as none of the first {LINES_THAT_TELL:,} lines has them: {listed}", err=True)
 
 
 def job_facts(stored: StoredVersion, source: Source, options: Options, settings: Settings) -> dict[str, Any]:

@@ -10,11 +10,15 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from service.scoring import json_cells
 from service.scoring.errors import InvalidSource
+from service.scoring.json_cells import PASSING
 from service.scoring.tables import UNREADABLE, Tables, line_bytes
 
 # So many lines tell which columns a file has.
 LINES_THAT_TELL = 1000
+# So many keys that come later are named.
+LATE_KEYS = 20
 # What Python needs for a byte of a line.
 OBJECT_BYTES = 4
 
@@ -22,13 +26,16 @@ OBJECT_BYTES = 4
 class JsonLineRows:
     """A file with one JSON object a line; a key that a line lacks is null there, empty lines are passed over.
 
-    A line that is no JSON object is a row of nulls, with the reason in the column `UNREADABLE`.
+    A line that is no JSON object is a row of nulls, with the reason in the column `UNREADABLE`. A column may be asked
+    for behind `PASSING`: each cell of it is JSON.
     """
 
     count: int | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # Keys that were read and are no columns, the first of them.
+        self.late: dict[str, None] = {}
         with path.open("rb") as file:
             first = [line for _, line in itertools.islice(_lines(file), LINES_THAT_TELL)]
         rows = [line for line in first if isinstance(line, dict)]
@@ -37,6 +44,7 @@ class JsonLineRows:
         if not rows:
             raise InvalidSource(f"{path} row 1: {first[0]}")
         names = dict.fromkeys(name for row in rows for name in row)
+        self._names = names.keys()
         self.schema: pa.Schema = pa.table({name: _column([row.get(name) for row in rows]) for name in names}).schema
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
@@ -53,11 +61,20 @@ class JsonLineRows:
 
     def _table(self, lines: Sequence[dict[str, Any] | str], columns: Sequence[str]) -> pa.Table:
         rows = [line if isinstance(line, dict) else {} for line in lines]
-        table = pa.table(
-            {name: _column([row.get(name) for row in rows], self.schema.field(name).type) for name in columns}
-        )
+        self._note_late(rows)
+        table = pa.table({name: self._column(rows, name) for name in columns})
         reasons = pa.array([line if isinstance(line, str) else None for line in lines], pa.string())
         return table if reasons.null_count == len(lines) else table.append_column(UNREADABLE, reasons)
+
+    def _note_late(self, rows: Sequence[dict[str, Any]]) -> None:
+        if len(self.late) < LATE_KEYS:
+            self.late |= dict.fromkeys(name for row in rows if not row.keys() <= self._names for name in row)
+            self.late = {name: None for name in self.late if name not in self._names}
+
+    def _column(self, rows: Sequence[dict[str, Any]], name: str) -> pa.Array:
+        if name.startswith(PASSING):
+            return json_cells.column_of([row.get(name.removeprefix(PASSING)) for row in rows])
+        return _column([row.get(name) for row in rows], self.schema.field(name).type)
 
 
 def _lines(file: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -81,10 +98,6 @@ def _column(values: list[Any], usual: pa.DataType | None = None) -> pa.Array:
     """Make a column; values of several types become text, nothing but nulls is of the type that is usual."""
     try:
         column = pa.array(values)
-    except (pa.ArrowException, OverflowError):
-        return pa.array([value if value is None or isinstance(value, str) else _text(value) for value in values])
+    except json_cells.DIFFERENT:
+        return json_cells.as_texts(values)
     return pa.nulls(len(values), usual) if usual is not None and pa.types.is_null(column.type) else column
-
-
-def _text(value: Any) -> str:
-    return orjson.dumps(value).decode()

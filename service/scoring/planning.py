@@ -64,13 +64,14 @@ def plan_for(model: Proven, source: Source, options: Options, form: Format, sett
     bound = bind(inputs, schema, options.columns)
     answers = Answers(inputs, model.description.outputs, options.all_probabilities, options.prefix)
     fed = {name for one in bound for name in one.columns}
-    keep = _kept(options.keep, schema, fed, form)
+    keep = _kept(options.keep, source, fed, form)
     answers.check([*keep, *([ERROR] if options.null_errors else [])])
     return Plan(
         bound=bound,
         answers=answers,
         keep=keep,
         batch_rows=1,
+        passes_json=source.is_json,
         null_errors=options.null_errors,
         paths=PicturePaths(source.folder, settings.max_binary_bytes),
     )
@@ -88,25 +89,24 @@ def _check_separator(source: Source, options: Options) -> None:
         )
 
 
-def _kept(asked: tuple[str, ...] | None, schema: pa.Schema, fed: set[str], form: Format) -> tuple[str, ...]:
+def _kept(asked: tuple[str, ...] | None, source: Source, fed: set[str], form: Format) -> tuple[str, ...]:
     """Name the columns that pass through: those asked for, else all but the pictures and vectors that were scored."""
+    schema = source.schema
+    unfit = {column.name for column in schema if not source.is_json and not formats.can_hold(form, column.type)}
     if asked is not None:
         missing = [name for name in asked if name not in schema.names]
         if missing:
             raise InvalidColumns(f"--keep {', '.join(missing)}: the input has: {', '.join(schema.names)}")
-        unfit = [name for name in asked if not formats.can_hold(form, schema.field(name).type)]
-        if unfit:
-            other = "jsonl" if form == "parquet" else "parquet"
-            kind = schema.field(unfit[0]).type
-            raise InvalidColumns(
-                f"--keep {unfit[0]}: {kind} cannot be written as {form}; leave it out, or write .{other}"
-            )
+        for name in asked:
+            if name in unfit:
+                said = f"--keep {name}: {schema.field(name).type} cannot be written as {form}"
+                raise InvalidColumns(f"{said}; leave it out, or write .{'jsonl' if form == 'parquet' else 'parquet'}")
         return asked
     wanted = [column for column in schema if not (column.name in fed and _is_bulky(column.type))]
     for column in wanted:
-        if not formats.can_hold(form, column.type):
+        if column.name in unfit:
             click.echo(f"{column.name}: left out, {column.type} cannot be written as {form}", err=True)
-    return tuple(column.name for column in wanted if formats.can_hold(form, column.type))
+    return tuple(column.name for column in wanted if column.name not in unfit)
 
 
 def _is_bulky(kind: pa.DataType) -> bool:

@@ -19,6 +19,7 @@ from service.scoring.answers import Answers
 from service.scoring.binding import Bound
 from service.scoring.decoding import Decoded, Problems, decode
 from service.scoring.errors import BadRow, InvalidColumns
+from service.scoring.json_cells import PASSING
 from service.scoring.picture_cells import PicturePaths
 from service.scoring.sources import Chunk
 from service.scoring.tables import unreadable
@@ -44,20 +45,27 @@ LARGEST_BATCH = 4096
 class Plan:
     """The columns that feed a model, those that pass through, and those that it fills.
 
-    `null_errors`: a row with a problem gets nulls and says so in a column. `paths` of pictures are read.
+    `passes_json`: what passes through is read as JSON, cell by cell. `null_errors`: a row with a problem gets nulls and
+    says so in a column. `paths` of pictures are read.
     """
 
     bound: tuple[Bound, ...]
     answers: Answers
     keep: tuple[str, ...]
     batch_rows: int
+    passes_json: bool
     null_errors: bool
     paths: PicturePaths
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
-        return list(dict.fromkeys([*(name for bound in self.bound for name in bound.columns), *self.keep]))
+        fed = (name for bound in self.bound for name in bound.columns)
+        return list(dict.fromkeys([*fed, *map(self.read_as, self.keep)]))
+
+    def read_as(self, name: str) -> str:
+        """Name the column that is read where this one passes through."""
+        return PASSING + name if self.passes_json else name
 
 
 @dataclass(frozen=True)
@@ -138,7 +146,7 @@ class Scorer:
     def _table(
         self, table: pa.Table, parts: Sequence[tuple[Array, dict[str, pa.Array]]], problems: Problems
     ) -> pa.Table:
-        kept = {name: table.column(name) for name in self.plan.keep}
+        kept = {name: table.column(self.plan.read_as(name)) for name in self.plan.keep}
         error = {ERROR: _reasons(problems, table.num_rows)} if self.plan.null_errors else {}
         if len(parts) == 1 and not problems and bool(np.all(parts[0][0][1:] > parts[0][0][:-1])):
             return pa.table(kept | parts[0][1] | error)

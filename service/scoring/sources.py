@@ -106,6 +106,15 @@ class Source:
         """The columns, as the first file has them."""
         return self.files[0].schema
 
+    def not_kept(self) -> dict[Path, list[str]]:
+        """Name the keys that were read in files of JSON Lines and are in none of the lines that tell the columns."""
+        return {file.path: [*file.late] for file in self.files if isinstance(file, JsonLineRows) and file.late}
+
+    @property
+    def is_json(self) -> bool:
+        """Tell whether all files are of JSON Lines."""
+        return all(isinstance(file, JsonLineRows) for file in self.files)
+
     def row_bytes(self, columns: Sequence[str], /) -> float:
         """Estimate what a row takes in memory: by the first, the middle and the last file, the one with most."""
         last = len(self.files) - 1
