@@ -79,16 +79,13 @@ def write_part(table: pa.Table, file: IO[bytes], form: Format, *, first: bool) -
             pyarrow.csv.write_csv(_with_json(table), file, options)
         case "jsonl":
             option = orjson.OPT_APPEND_NEWLINE
-            columns = [_json_values(column) for column in table.columns]
+            columns = [_values(column) for column in table.columns]
             rows = (dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True))
             file.writelines(orjson.dumps(row, default=str, option=option) for row in rows)
 
 
-def _json_values(column: pa.ChunkedArray) -> list[Any]:
-    """Give what orjson writes for each cell; what is JSON already as it is."""
-    if not json_cells.is_json(column.type):
-        return list(column.to_pylist())
-    return [None if text is None else orjson.Fragment(text) for text in json_cells.texts_of(column)]
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    return json_cells.values_of(column) if json_cells.is_json(column.type) else list(column.to_pylist())
 
 
 def _with_json(table: pa.Table) -> pa.Table:

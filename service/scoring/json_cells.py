@@ -10,11 +10,14 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # A column is read under its name to be decoded, and under its name behind this one to pass through.
 PASSING = "__ovenbird_passing_"
 # What Arrow says of values that have no type in common.
 DIFFERENT = (pa.ArrowException, OverflowError)
+# What JSON writes without a comma.
+WITHOUT_COMMAS = {int, float, bool, type(None)}
 
 
 def is_json(kind: pa.DataType) -> bool:
@@ -22,9 +25,14 @@ def is_json(kind: pa.DataType) -> bool:
     return bool(kind == pa.json_())
 
 
-def column_of(values: Sequence[Any]) -> pa.Array:
+def column_of(values: list[Any]) -> pa.Array:
     """Make a column of values as JSON knows them."""
-    texts = pa.array([None if value is None else as_json(value) for value in values], pa.string())
+    if values and set(map(type, values)) <= WITHOUT_COMMAS:
+        # As one list: there may be millions of cells.
+        texts = pc.split_pattern(pa.array([orjson.dumps(values)[1:-1]], pa.string()), ",").flatten()
+    else:
+        texts = pa.array(list(map(orjson.dumps, values)), pa.string())
+    texts = pc.if_else(pc.equal(texts, "null"), pa.scalar(None, pa.string()), texts)
     return pa.ExtensionArray.from_storage(pa.json_(), texts)
 
 
@@ -33,14 +41,14 @@ def as_json(value: Any) -> str:
     return orjson.dumps(value, default=str).decode()
 
 
-def texts_of(column: pa.ChunkedArray) -> list[str | None]:
-    """Give each cell's JSON, None for nothing."""
-    return [text for chunk in column.chunks for text in chunk.storage.to_pylist()]
-
-
 def values_of(column: pa.ChunkedArray) -> list[Any]:
-    """Read each cell."""
-    return [None if text is None else orjson.loads(text) for text in texts_of(column)]
+    """Read each cell; None for nothing."""
+    values: list[Any] = []
+    for chunk in column.chunks:
+        texts = pc.fill_null(chunk.storage, "null")
+        (together,) = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], texts), ",").to_pylist()
+        values += orjson.loads(f"[{together}]")
+    return values
 
 
 def as_texts(values: Iterable[Any]) -> pa.Array:

@@ -72,9 +72,9 @@ class JsonLineRows:
             self.late = {name: None for name in self.late if name not in self._names}
 
     def _column(self, rows: Sequence[dict[str, Any]], name: str) -> pa.Array:
-        if name.startswith(PASSING):
-            return json_cells.column_of([row.get(name.removeprefix(PASSING)) for row in rows])
-        return _column([row.get(name) for row in rows], self.schema.field(name).type)
+        key = name.removeprefix(PASSING)
+        values = [row.get(key) for row in rows]
+        return json_cells.column_of(values) if key != name else _column(values, self.schema.field(name).type)
 
 
 def _lines(file: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any] | str]]:
