@@ -17,7 +17,8 @@ from service.scoring.errors import InvalidColumns, NothingChosen, OutputIsInput,
 from service.settings import Settings, parse
 
 if TYPE_CHECKING:
-    from service.scoring.job import Options, Outcome
+    from service.scoring.job import Outcome
+    from service.scoring.planning import Options
 
 Result = TypeVar("Result")
 
@@ -56,7 +57,7 @@ def _provider(_context: click.Context, _parameter: click.Parameter, value: str |
 
 
 def _names(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    return None if value is None else tuple(name.strip() for name in value.split(",") if name.strip())
+    return None if value is None else tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -107,7 +108,8 @@ def _names(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option(
     "--part-rows",
     type=click.IntRange(1, 10**7),
-    help="Rows of a part: a kill costs the work on one for each processor.  [default: half a second's worth]",
+    help="Rows of a part: a kill costs the work on one for each processor.  [default: half a second's worth, fewer "
+    "of wide rows]",
 )
 @click.option(
     "--provider",
@@ -144,7 +146,9 @@ def score(
     COLUMNS are found by the names that the model has for them (ovenbird store show MODEL). An image is a path
     (relative to the table's folder), the bytes of a picture, or a list of pixels. The answers stand beside the columns
     that pass through, in the order of the input: label and probability for a classifier, else a column of each output's
-    name. Cells of a CSV pass through as the text they are; lists in a CSV are written as JSON.
+    name. Cells of a CSV pass through as the text they are, those of JSON Lines as the JSON they are (in a Parquet file:
+    with the type that all of a column have, else as texts). Lists in a CSV are written as JSON. The columns of JSON
+    Lines are the keys of the first 1000 lines.
 
     STOPPED by Ctrl-C, a kill or a full disk? The same command goes on where it was; no row is lost or doubled. Until
     it is done, OUT.parts holds what is finished; OUT.score.json says what was scored, by which model. An output that is
@@ -186,9 +190,10 @@ def _score(
     address: str | None, workers: int | None, chosen: dict[str, Any],
 ) -> None:  # fmt: skip
     from service.scoring import job
+    from service.scoring.planning import Options
 
     chosen = {name: value for name, value in chosen.items() if value is not None}
-    options = job.Options(null_errors=errors == "null", **chosen)
+    options = Options(null_errors=errors == "null", **chosen)
     if address is None:
         outcome = job.score(stored, settings, source, target, options, fresh=fresh)
     else:

@@ -42,6 +42,7 @@ class ArrayRows:
             listed = ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
             raise InvalidSource(f"{path}: expected arrays with as many rows each, found {listed}")
         self.count: int | None = next(iter(counts.values()))
+        self._row_bytes = {name: member.row_bytes for name, member in members.items()}
         self.schema = pa.schema([(name, column_of(member.none()).type) for name, member in members.items()])
 
     def read(self, size: int, columns: Sequence[str], *, start: int = 0) -> Tables:
@@ -58,6 +59,10 @@ class ArrayRows:
                     yield pa.table({name: column_of(members[name].read(rows)) for name in columns}), done / total
         except DAMAGE as error:
             raise InvalidSource(f"{self.path} after row {done}: {error}") from None
+
+    def row_bytes(self, columns: Sequence[str], /) -> float:
+        """Tell what a row of these arrays takes in memory."""
+        return sum(self._row_bytes[name] for name in columns)
 
     def _opened(self, stack: ExitStack) -> dict[str, IO[bytes]]:
         if self.path.suffix.lower() == ".npy":
@@ -84,16 +89,16 @@ class _Member:
         return np.empty((0, *self.shape[1:]), self.dtype)
 
     def skip(self, rows: int) -> None:
-        self._file.seek(rows * self._row_bytes, io.SEEK_CUR)
+        self._file.seek(rows * self.row_bytes, io.SEEK_CUR)
 
     def read(self, rows: int) -> Array:
-        body = self._file.read(rows * self._row_bytes)
-        if len(body) < rows * self._row_bytes:
+        body = self._file.read(rows * self.row_bytes)
+        if len(body) < rows * self.row_bytes:
             raise EOFError("the file ends too soon")
         return np.frombuffer(body, self.dtype).reshape(rows, *self.shape[1:])
 
     @property
-    def _row_bytes(self) -> int:
+    def row_bytes(self) -> int:
         return int(math.prod(self.shape[1:]) * self.dtype.itemsize)
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -24,9 +24,10 @@ from model_store import StoredVersion
 from service.errors import InferenceFailed, ServiceError
 from service.scoring import formats
 from service.scoring.errors import InvalidSource
-from service.scoring.job import Options, Outcome, job_facts, open_apart, plan_for, prove_for_scoring, sizes_for
+from service.scoring.job import Outcome, job_facts, open_apart, prove_for_scoring
 from service.scoring.parts import Output
 from service.scoring.places import FILE, ROW, consecutive, in_turn, with_place
+from service.scoring.planning import Options, plan_for, sizes_for
 from service.scoring.progress import Progress
 from service.scoring.scorer import Plan, Scorer
 from service.scoring.sources import Chunk, PictureRows, RowFile, Source, open_rows
@@ -174,12 +175,13 @@ def score_on_ray(
     opened, output = open_apart(source.absolute(), target), Output(target)
     facts = job_facts(stored, opened, options, settings)
     with output.opened(facts | {"options": facts["options"] | {"ray": True}}, fresh=fresh) as noted:
-        if output.done and not fresh:
+        if not fresh and output.done:
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         model = prove_for_scoring(stored, settings, processors=1)
-        sizes = sizes_for(model, options)
-        plan = plan_for(model, opened, options, form, batch_rows=sizes["batch_rows"])
+        plan = plan_for(model, opened, options, form, settings)
+        sizes = sizes_for(model, opened, plan, options, processors=1)
+        plan = replace(plan, batch_rows=sizes["batch_rows"])
         # Fresh: parts that another run left are not gone on with.
         with output.claimed(noted, fresh=True), Progress() as progress:
             _connect(address)

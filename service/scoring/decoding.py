@@ -6,9 +6,8 @@ Cells are read as training and the service read them (`model_store.cells`, `mode
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from service.codec.detections import Size
 from service.errors import MalformedBody
 from service.scoring.binding import Bound, is_list
 from service.scoring.errors import InvalidColumns
+from service.scoring.picture_cells import PicturePaths, reader_of
 from service.tensors import DATATYPES, NUMPY_DTYPES, Array
 
 Problems = dict[int, str]
@@ -39,8 +39,8 @@ class Decoded:
     sizes: list[Size | None] = field(default_factory=list)
 
 
-def decode(table: pa.Table, bound: Bound, folder: Path, *, with_sizes: bool = False) -> Decoded:
-    """Make one input's rows; `folder` is what paths of pictures are relative to.
+def decode(table: pa.Table, bound: Bound, paths: PicturePaths, *, with_sizes: bool = False) -> Decoded:
+    """Make one input's rows; `paths` of pictures are read.
 
     Raises:
         InvalidColumns: a column's type can be no such input, whatever its rows hold.
@@ -51,7 +51,7 @@ def decode(table: pa.Table, bound: Bound, folder: Path, *, with_sizes: bool = Fa
         return _numbers_side_by_side(columns, bound)
     (column,) = columns
     if spec.kind == "image" and not (is_list(column.type) or pa.types.is_fixed_size_binary(column.type)):
-        return _pictures(column, bound, folder, with_sizes=with_sizes)
+        return _pictures(column, bound, paths, with_sizes=with_sizes)
     if is_list(column.type):
         return _lists(column, bound)
     if pa.types.is_fixed_size_binary(column.type):
@@ -259,10 +259,14 @@ def _list_by_list(column: pa.Array, bound: Bound) -> Decoded:
     return Decoded(rows if len({array.shape for array in rows}) > 1 else np.stack(rows), problems)
 
 
-def _pictures(column: pa.Array, bound: Bound, folder: Path, *, with_sizes: bool) -> Decoded:
+def _pictures(column: pa.Array, bound: Bound, paths: PicturePaths, *, with_sizes: bool) -> Decoded:
     wanted = bound.spec.image
     assert wanted is not None
-    body_of = _reader(column, bound, folder)
+    body_of = reader_of(column.type, paths)
+    if body_of is None:
+        raise InvalidColumns(
+            f"{_named(bound)} holds {column.type}, expected paths, bytes of pictures, or lists of pixels"
+        )
     values = np.zeros((len(column), wanted.height, wanted.width, wanted.channels), _dtype(bound.spec))
     problems: Problems = {}
     sizes: list[Size | None] = []
@@ -275,21 +279,3 @@ def _pictures(column: pa.Array, bound: Bound, folder: Path, *, with_sizes: bool)
             problems[row] = str(error)
             sizes.append(None)
     return Decoded(values, problems, sizes)
-
-
-def _reader(column: pa.Array, bound: Bound, folder: Path) -> Callable[[Any], bytes]:
-    """Choose how a cell becomes a picture's bytes: it holds them, alone or as `bytes`, or the path of their file."""
-    kind = column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return lambda cell: (folder / _there(cell)).read_bytes()
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return lambda cell: bytes(_there(cell))
-    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return lambda cell: bytes(_there(_there(cell)["bytes"]))
-    raise InvalidColumns(f"{_named(bound)} holds {kind}, expected paths, bytes of pictures, or lists of pixels")
-
-
-def _there(cell: Any) -> Any:
-    if cell is None:
-        raise ValueError("there is no picture")
-    return cell

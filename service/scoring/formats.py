@@ -6,6 +6,7 @@ which is written and read at once; their types are made one when they are joined
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,13 +19,17 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
+from service.scoring import json_cells
 from service.scoring.errors import InvalidColumns
+from service.scoring.tables import recut
 
 Format = Literal["parquet", "csv", "jsonl"]
 SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # A row group of the Parquet file holds at least one part, and is full with so many rows or bytes.
 GROUP_ROWS = 2**17
 GROUP_BYTES = 32 * 2**20
+# So many rows are looked at together to tell the types of JSON.
+TYPED_ROWS = 4096
 
 
 def format_of(path: Path) -> Format:
@@ -38,10 +43,29 @@ def format_of(path: Path) -> Format:
 
 
 def can_hold(form: Format, kind: pa.DataType) -> bool:
-    """Tell whether a column of this type can be written: bytes have no place in text."""
-    return form == "parquet" or not (
-        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
-    )
+    """Tell whether a column of this type can be written: by a try. Bytes have no place in text, nested or not."""
+    if form != "parquet" and _has_bytes(kind):
+        return False
+    table = pa.table({"cell": pa.nulls(1, kind)})
+    try:
+        if form == "parquet":
+            pyarrow.parquet.write_table(table, io.BytesIO())
+        else:
+            write_part(table, io.BytesIO(), form, first=True)
+    except pa.ArrowException:
+        return False
+    return True
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _has_bytes(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _has_bytes(kind.value_type)
+    if pa.types.is_nested(kind):
+        return any(_has_bytes(kind.field(index).type) for index in range(kind.num_fields))
+    of_bytes = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view)
+    return any(is_of(kind) for is_of in of_bytes)
 
 
 def write_part(table: pa.Table, file: IO[bytes], form: Format, *, first: bool) -> None:
@@ -55,20 +79,24 @@ def write_part(table: pa.Table, file: IO[bytes], form: Format, *, first: bool) -
             pyarrow.csv.write_csv(_with_json(table), file, options)
         case "jsonl":
             option = orjson.OPT_APPEND_NEWLINE
-            file.writelines(orjson.dumps(row, default=str, option=option) for row in table.to_pylist())
+            columns = [_values(column) for column in table.columns]
+            rows = (dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True))
+            file.writelines(orjson.dumps(row, default=str, option=option) for row in rows)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    return json_cells.values_of(column) if json_cells.is_json(column.type) else list(column.to_pylist())
 
 
 def _with_json(table: pa.Table) -> pa.Table:
-    """Write what CSV has no cells for, lists and objects, as JSON."""
+    """Write what CSV has no cells for, lists and objects, as JSON; and what is JSON, texts without their quotes."""
     for index, name in enumerate(table.column_names):
-        if pa.types.is_nested(table.schema.field(index).type):
-            texts = [None if value is None else _json(value) for value in table.column(index).to_pylist()]
-            table = table.set_column(index, name, pa.array(texts, pa.string()))
+        column = table.column(index)
+        if json_cells.is_json(column.type):
+            table = table.set_column(index, name, json_cells.as_texts(json_cells.values_of(column)))
+        elif pa.types.is_nested(column.type):
+            table = table.set_column(index, name, json_cells.as_texts(column.to_pylist()))
     return table
-
-
-def _json(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()
 
 
 def join(parts: Sequence[Path], file: IO[bytes], form: Format) -> None:
@@ -79,9 +107,19 @@ def join(parts: Sequence[Path], file: IO[bytes], form: Format) -> None:
                 shutil.copyfileobj(opened, file, 2**20)
         return
     schema = _common([_Part(part).schema for part in parts])
+    for name, kind in _types_of_json(parts, schema).items():
+        schema = schema.set(schema.get_field_index(name), pa.field(name, kind))
     with pyarrow.parquet.ParquetWriter(file, schema) as writer:
         for group in _groups(_Part(part).read() for part in parts):
             writer.write_table(pa.concat_tables([_cast(table, schema) for table in group]))
+
+
+def _types_of_json(parts: Sequence[Path], schema: pa.Schema) -> dict[str, pa.DataType]:
+    names = [field.name for field in schema if json_cells.is_json(field.type)]
+    if not names:
+        return {}
+    kinds = json_cells.common_types(lambda: recut((_Part(part).read().select(names) for part in parts), TYPED_ROWS))
+    return {name: kind if can_hold("parquet", kind) else pa.string() for name, kind in kinds.items()}
 
 
 @dataclass(frozen=True)
@@ -114,15 +152,8 @@ def _common(schemas: Sequence[pa.Schema]) -> pa.Schema:
     different = list(dict.fromkeys(schemas))
     if len(different) == 1:
         return different[0]
-    return pa.schema([(name, _type([schema.field(name).type for schema in different])) for name in different[0].names])
-
-
-def _type(kinds: Sequence[pa.DataType]) -> pa.DataType:
-    fields = [pa.schema([("cell", kind)]) for kind in dict.fromkeys(kinds)]
-    try:
-        return pa.unify_schemas(fields, promote_options="permissive").field(0).type
-    except pa.ArrowException:
-        return pa.string()
+    kinds = {name: dict.fromkeys(schema.field(name).type for schema in different) for name in different[0].names}
+    return pa.schema([(name, json_cells.merged(list(several))) for name, several in kinds.items()])
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -133,6 +164,8 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    if json_cells.is_json(column.type):
+        return pa.chunked_array([json_cells.typed(column, kind)])
     if pa.types.is_string(kind) and pa.types.is_nested(column.type):
-        return pa.chunked_array([[None if cell is None else _json(cell) for cell in column.to_pylist()]], kind)
+        return pa.chunked_array([json_cells.as_texts(column.to_pylist())])
     return column.cast(kind)

@@ -9,13 +9,12 @@ A run takes one thread, so that no thread waits for another: this computes most 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import click
 
 from model_store import Store, StoredVersion
 from model_store.errors import UnknownModel
@@ -26,32 +25,15 @@ from service.live_model import Proven, prove
 from service.runtime.bound import BoundSession
 from service.runtime.processors import usable_processors
 from service.scoring import formats
-from service.scoring.answers import Answers
-from service.scoring.binding import bind, is_list
-from service.scoring.errors import InvalidColumns, InvalidSource, NothingChosen, OutputIsInput
+from service.scoring.errors import InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.formats import Format
+from service.scoring.json_rows import LATE_KEYS, LINES_THAT_TELL
 from service.scoring.parts import Output
+from service.scoring.planning import Options, plan_for, queued, sizes_for
 from service.scoring.progress import Progress
-from service.scoring.scorer import ERROR, Plan, Scorer, best_batch, best_part
+from service.scoring.scorer import IN_FLIGHT_BYTES, Scorer
 from service.scoring.sources import Chunk, Source, open_source
 from service.settings import Settings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """What the caller may choose; see the command's help. None and 0: as is best."""
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    keep: tuple[str, ...] | None = None
-    all_probabilities: bool = False
-    prefix: str = ""
-    null_errors: bool = False
-    batch_size: int = 0
-    part_rows: int = 0
-
-    def facts(self) -> dict[str, Any]:
-        """Write them as JSON knows them."""
-        return asdict(self) | {"columns": dict(self.columns), "keep": None if self.keep is None else list(self.keep)}
 
 
 @dataclass(frozen=True)
@@ -131,20 +113,29 @@ def score(
     output = Output(target)
     # The model is read once the output is known to be this one's: a scoring that is done says so at once.
     with output.opened(job_facts(stored, opened, options, settings), fresh=fresh) as noted:
-        if output.done and not fresh:
+        if not fresh and output.done:
             output.tidy()
             return Outcome(output.done["rows"], output.done["bad"], 0.0, already=True)
         processors = usable_processors()
         model = prove_for_scoring(stored, settings, processors)
-        noted = sizes_for(model, options) | noted
+        plan = plan_for(model, opened, options, form, settings)
+        noted = sizes_for(model, opened, plan, options, processors) | noted
+        plan = replace(plan, batch_rows=noted["batch_rows"])
         if isinstance(model.settled.runner, BoundSession):
-            model.settled.runner.settle(noted["batch_rows"])
-        plan = plan_for(model, opened, options, form, batch_rows=noted["batch_rows"])
+            model.settled.runner.settle(plan.batch_rows)
         with output.claimed(noted, fresh=fresh):
             with Progress() as progress:
                 _run(Scorer(model, plan), opened, output, form, noted["part_rows"], processors, progress)
             done = output.finish(lambda file, parts: formats.join(parts, file, form))
+        if options.keep is None:
+            _tell_not_kept(opened)
         return Outcome(done["rows"], done["bad"], progress.seconds)
+
+
+def _tell_not_kept(source: Source) -> None:
+    for path, names in source.not_kept().items():
+        listed = ", ".join(names[:LATE_KEYS]) + (", …" if len(names) > LATE_KEYS else "")
+        click.echo(f"{path}: not kept, as none of the first {LINES_THAT_TELL:,} lines has them: {listed}", err=True)
 
 
 def job_facts(stored: StoredVersion, source: Source, options: Options, settings: Settings) -> dict[str, Any]:
@@ -162,62 +153,12 @@ def _digest(stored: StoredVersion) -> str:
     return stored.manifest.digest
 
 
-def sizes_for(model: Proven, options: Options) -> dict[str, int]:
-    """Choose the rows of a batch and of a part: as asked, else as measured."""
-    batch_rows = best_batch(model)
-    if options.batch_size and model.signature.batched:
-        batch_rows = options.batch_size
-    return {"batch_rows": batch_rows, "part_rows": options.part_rows or best_part(model, batch_rows)}
-
-
-def plan_for(model: Proven, source: Source, options: Options, form: Format, *, batch_rows: int) -> Plan:
-    """Fit a model to an input's columns; raises `InvalidColumns`."""
-    inputs, schema = model.description.inputs, source.schema
-    bound = bind(inputs, schema, options.columns)
-    answers = Answers(inputs, model.description.outputs, options.all_probabilities, options.prefix)
-    fed = {name for one in bound for name in one.columns}
-    keep = _kept(options.keep, schema, fed, form)
-    answers.check([*keep, *([ERROR] if options.null_errors else [])])
-    return Plan(
-        bound=bound,
-        answers=answers,
-        keep=keep,
-        batch_rows=batch_rows,
-        null_errors=options.null_errors,
-        folder=source.folder,
-    )
-
-
-def _kept(asked: tuple[str, ...] | None, schema: pa.Schema, fed: set[str], form: Format) -> tuple[str, ...]:
-    """Name the columns that pass through: those asked for, else all but the pictures and vectors that were scored."""
-    if asked is not None:
-        missing = [name for name in asked if name not in schema.names]
-        if missing:
-            raise InvalidColumns(f"--keep {', '.join(missing)}: the input has: {', '.join(schema.names)}")
-        unfit = [name for name in asked if not formats.can_hold(form, schema.field(name).type)]
-        if unfit:
-            raise InvalidColumns(
-                f"--keep {unfit[0]}: bytes cannot be written as {form}; leave it out, or write .parquet"
-            )
-        return asked
-    return tuple(
-        column.name
-        for column in schema
-        if formats.can_hold(form, column.type) and not (column.name in fed and _is_bulky(column.type))
-    )
-
-
-def _is_bulky(kind: pa.DataType) -> bool:
-    kinds = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary)
-    return is_list(kind) or any(is_of(kind) for is_of in kinds)
-
-
 def _run(
     scorer: Scorer, source: Source, output: Output, form: Format, part_rows: int, processors: int, progress: Progress
 ) -> None:
     finished = output.parts()
     leading = next(number for number in range(len(finished) + 1) if number not in finished)
-    workers = processors + 1
+    workers = queued(processors)
     pending: deque[tuple[Chunk, Future[None]]] = deque()
 
     def work(chunk: Chunk) -> None:
@@ -238,7 +179,8 @@ def _run(
                 progress.advance(0, chunk.progress)
                 continue
             pending.append((chunk, executor.submit(work, chunk)))
-            if len(pending) > workers:
+            # Rows may be wider here than those that told how many make a part.
+            while len(pending) > workers or sum(one.table.nbytes for one, _ in pending) > IN_FLIGHT_BYTES:
                 settle_oldest()
         while pending:
             settle_oldest()

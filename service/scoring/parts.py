@@ -78,15 +78,15 @@ class Output:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(CannotWrite):
+            with contextlib.suppress(CannotWrite, AnotherScoring):
                 self._take_back(before)
             raise
 
     def _claim(self, job: dict[str, Any], *, fresh: bool) -> None:
-        state = {"job": job, "done": None}
-        if fresh or self._read_state() != state:
+        # What is replaced need not be a note that can be read.
+        if fresh or self._read_state() != {"job": job, "done": None}:
             self._forget()
-            self._write_state(state)
+            self._write_state({"job": job, "done": None})
         with _writing(self.folder):
             self.folder.mkdir(exist_ok=True)
 
@@ -191,12 +191,12 @@ class Output:
 
     def _read_state(self) -> dict[str, Any] | None:
         try:
-            state = json.loads(self._state.read_bytes())
+            state: dict[str, Any] = json.loads(self._state.read_bytes())
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
             raise AnotherScoring(f"{self._state}: cannot be read: {error}; {FRESH}") from None
-        if not isinstance(state, dict) or not isinstance(state.get("job"), dict):
+        if not _is_note(state):
             raise AnotherScoring(f"{self._state}: is not the note of a scoring; {FRESH}")
         return state
 
@@ -205,6 +205,13 @@ class Output:
             text = json.dumps(state, indent=2).encode() + b"\n"
             _write_and_rename(self._state, lambda file: _write(text, file))
             sync(self._state.parent)
+
+
+def _is_note(state: Any) -> bool:
+    if not isinstance(state, dict) or not isinstance(state.get("job"), dict):
+        return False
+    done = state.get("done")
+    return done is None or (isinstance(done, dict) and {"rows", "bad", "bytes"} <= done.keys())
 
 
 def _difference(noted: Any, now: Any) -> str:

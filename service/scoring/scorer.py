@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,15 +19,19 @@ from service.scoring.answers import Answers
 from service.scoring.binding import Bound
 from service.scoring.decoding import Decoded, Problems, decode
 from service.scoring.errors import BadRow, InvalidColumns
+from service.scoring.json_cells import PASSING
+from service.scoring.picture_cells import PicturePaths
 from service.scoring.sources import Chunk
 from service.scoring.tables import unreadable
 from service.tensors import NUMPY_DTYPES, Array, Arrays, Signature, pieces
 
 ERROR = "error"
-# A part is to hold no more than this of a model's inputs, nor more rows, nor to run for longer.
+# A part is to hold no more than this of a model's inputs and of the file's rows, nor more rows, nor to run for longer.
 PART_BYTES = 8 * 2**20
 PART_ROWS = 2**15
 PART_SECONDS = 0.5
+# All parts that are in memory together are to hold no more of the file's rows than this.
+IN_FLIGHT_BYTES = 64 * 2**20
 # What a text is taken to have, and an open dimension.
 USUAL_TEXT = 512
 USUAL_SIZE = 64
@@ -42,20 +45,27 @@ LARGEST_BATCH = 4096
 class Plan:
     """The columns that feed a model, those that pass through, and those that it fills.
 
-    `null_errors`: a row with a problem gets nulls and says so in a column. `folder` is what paths are relative to.
+    `passes_json`: what passes through is read as JSON, cell by cell. `null_errors`: a row with a problem gets nulls and
+    says so in a column. `paths` of pictures are read.
     """
 
     bound: tuple[Bound, ...]
     answers: Answers
     keep: tuple[str, ...]
     batch_rows: int
+    passes_json: bool
     null_errors: bool
-    folder: Path
+    paths: PicturePaths
 
     @property
     def columns(self) -> list[str]:
         """The columns that are read."""
-        return list(dict.fromkeys([*(name for bound in self.bound for name in bound.columns), *self.keep]))
+        fed = (name for bound in self.bound for name in bound.columns)
+        return list(dict.fromkeys([*fed, *map(self.read_as, self.keep)]))
+
+    def read_as(self, name: str) -> str:
+        """Name the column that is read where this one passes through."""
+        return PASSING + name if self.passes_json else name
 
 
 @dataclass(frozen=True)
@@ -83,7 +93,7 @@ class Scorer:
         return self._table(chunk.table, parts, problems), len(problems)
 
     def _decode(self, table: pa.Table, bound: Bound) -> Decoded:
-        return decode(table, bound, self.plan.folder, with_sizes=detections.has_boxes(self.plan.answers.outputs))
+        return decode(table, bound, self.plan.paths, with_sizes=detections.has_boxes(self.plan.answers.outputs))
 
     def _refuse(self, problems: Problems, chunk: Chunk) -> None:
         if problems and not self.plan.null_errors:
@@ -136,7 +146,7 @@ class Scorer:
     def _table(
         self, table: pa.Table, parts: Sequence[tuple[Array, dict[str, pa.Array]]], problems: Problems
     ) -> pa.Table:
-        kept = {name: table.column(name) for name in self.plan.keep}
+        kept = {name: table.column(self.plan.read_as(name)) for name in self.plan.keep}
         error = {ERROR: _reasons(problems, table.num_rows)} if self.plan.null_errors else {}
         if len(parts) == 1 and not problems and bool(np.all(parts[0][0][1:] > parts[0][0][:-1])):
             return pa.table(kept | parts[0][1] | error)
@@ -219,8 +229,26 @@ def _check_one_by_one(signature: Signature) -> None:
             )
 
 
-def best_part(model: Proven, batch_rows: int) -> int:
-    """Find how many rows a part of the output should have: whole batches, which are soon done and fit into memory."""
+def best_part(model: Proven, batch_rows: int, row_bytes: float, *, in_flight: int) -> int:
+    """Find how many rows a part of the output should have: whole batches, which are soon done and fit into memory.
+
+    Args:
+        model: what answers them.
+        batch_rows: the rows of a batch.
+        row_bytes: what a row of the input takes in memory.
+        in_flight: how many parts are in memory at once.
+
+    Rows so wide that a batch does not fit make parts of less than one.
+    """
+    rows = _rows_for(model, batch_rows)
+    fitting = int(min(PART_BYTES, IN_FLIGHT_BYTES / in_flight) / max(1.0, row_bytes))
+    if fitting >= rows:
+        return rows
+    return fitting // batch_rows * batch_rows or max(1, fitting)
+
+
+def _rows_for(model: Proven, batch_rows: int) -> int:
+    """Find how many rows suit a model, however much of the input they are."""
     row_bytes = sum(
         math.prod(size or USUAL_SIZE for size in spec.shape[1:]) * _item_bytes(spec.datatype)
         for spec in model.signature.inputs

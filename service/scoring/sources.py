@@ -7,6 +7,7 @@ numbers. Knows no model.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,11 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from service.scoring.arrays import ArrayRows
+from service.scoring.csv_rows import CsvRows
 from service.scoring.errors import InvalidSource, UnknownSource
-from service.scoring.tables import CsvRows, JsonLineRows, ParquetRows, Tables
+from service.scoring.json_rows import JsonLineRows
+from service.scoring.parquet_rows import ParquetRows
+from service.scoring.tables import Tables
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PATH = "path"
@@ -36,6 +40,9 @@ class RowFile(Protocol):
 
         A row that cannot be read alone is nulls, and `tables.unreadable` tells why.
         """
+
+    def row_bytes(self, columns: Sequence[str], /) -> float:
+        """Estimate what a row of these columns takes in memory."""
 
 
 KINDS: dict[str, Callable[[Path], RowFile]] = {
@@ -63,6 +70,10 @@ class PictureRows:
             names = self.names[first : first + size]
             table = pa.table({PATH: pa.array(names, pa.string())})
             yield table.select(columns), (first + len(names)) / len(self.names)
+
+    def row_bytes(self, _columns: Sequence[str], /) -> float:
+        """Tell how long the paths are: of the pictures themselves, memory holds one for each processor at a time."""
+        return sum(map(len, self.names)) / max(1, len(self.names))
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,20 @@ class Source:
         """The columns, as the first file has them."""
         return self.files[0].schema
 
+    def not_kept(self) -> dict[Path, list[str]]:
+        """Name the keys that were read in files of JSON Lines and are in none of the lines that tell the columns."""
+        return {file.path: [*file.late] for file in self.files if isinstance(file, JsonLineRows) and file.late}
+
+    @property
+    def is_json(self) -> bool:
+        """Tell whether all files are of JSON Lines."""
+        return all(isinstance(file, JsonLineRows) for file in self.files)
+
+    def row_bytes(self, columns: Sequence[str], /) -> float:
+        """Estimate what a row takes in memory: by the first, the middle and the last file, the one with most."""
+        last = len(self.files) - 1
+        return max(self.files[index].row_bytes(columns) for index in {0, last // 2, last})
+
     def chunks(self, size: int, columns: Sequence[str], *, skip: int = 0) -> Iterator[Chunk]:
         """Yield chunks of at most so many rows, none of two files, with these columns; `skip` leaves out the first."""
         number = 0
@@ -126,7 +151,7 @@ def open_source(path: Path) -> Source:
 
 
 def _folder(path: Path) -> Source:
-    found = sorted(entry for entry in path.rglob("*") if entry.is_file())
+    found = sorted(entry for entry in path.rglob("*") if entry.is_file() and not _is_hidden(entry.relative_to(path)))
     tables = [file for file in found if file.suffix.lower() in KINDS]
     pictures = [file for file in found if file.suffix.lower() in PICTURES]
     if tables and pictures:
@@ -137,11 +162,27 @@ def _folder(path: Path) -> Source:
     if not found or not (tables or pictures):
         raise UnknownSource(f"{path}: holds no file of a kind that is read: {', '.join((*KINDS, *PICTURES))}")
     if pictures:
-        names = [picture.relative_to(path).as_posix() for picture in pictures]
+        names = [_as_text(picture.relative_to(path)) for picture in pictures]
         return Source(path, (PictureRows(path, names),), fingerprint(pictures, path))
     files = tuple(open_rows(file) for file in tables)
     _check_alike(files)
     return Source(path, files, fingerprint(tables, path))
+
+
+def _as_text(path: Path) -> str:
+    name = path.as_posix()
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InvalidSource(
+            f"{name!a}: a picture's path stands beside its answer, and this is no UTF-8: rename it"
+        ) from None
+    return name
+
+
+def _is_hidden(path: Path) -> bool:
+    """Tell what other programs leave beside people's files: .ipynb_checkpoints, ._name, .name.swp."""
+    return any(part.startswith(".") for part in path.parts)
 
 
 def _check_alike(files: Sequence[RowFile]) -> None:
@@ -157,9 +198,16 @@ def open_rows(path: Path) -> RowFile:
     if kind is None:
         raise UnknownSource(f"{path}: cannot tell its format; a name ends in {', '.join(KINDS)}")
     try:
-        return kind(path)
+        opened = kind(path)
     except OSError as error:
         raise InvalidSource(f"{path}: {error.strerror or error}") from None
+    names = opened.schema.names
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InvalidSource(
+            f"{path}: the column {twice[0]!r} stands there {names.count(twice[0])} times: rename all but one"
+        )
+    return opened
 
 
 def fingerprint(files: Sequence[Path], folder: Path) -> dict[str, Any]:
@@ -172,7 +220,9 @@ def fingerprint(files: Sequence[Path], folder: Path) -> dict[str, Any]:
     for file in files:
         status = file.stat()
         size += status.st_size
-        digest.update(f"{file.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+        # A name need not be text.
+        digest.update(os.fsencode(file.relative_to(folder)))
+        digest.update(f"\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     for file in files[:1] if files[0].suffix.lower() in PICTURES else files:
         with file.open("rb") as opened:
             digest.update(opened.read(HEAD_BYTES))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,6 +185,44 @@ def test_files_of_a_folder_are_one_table_in_the_order_of_their_names(scored: Sco
     assert [(row["id"], row["lower"]) for row in rows] == [(str(i), f"t{i}") for i in (1, 2, 3, 4)]
 
 
+def test_what_is_hidden_in_a_folder_is_not_scored(scored: Scored) -> None:
+    for name in ("a.csv", ".ipynb_checkpoints/a-checkpoint.csv", "deeper/.trash/b.csv", "._a.csv"):
+        Path(".in", name).parent.mkdir(parents=True, exist_ok=True)
+        Path(".in", name).write_bytes(b"text\nA\n" if "._" not in name else b"\x00\x05\x16\x07")
+
+    assert scored("lower", "--in", ".in") == [{"text": "A", "lower": "a"}]
+
+
+def test_a_picture_is_read_from_a_file_that_is_one_and_not_too_large(
+    scored: Scored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVENBIRD_MAX_BINARY_BYTES", "1000")
+    Path("large.png").write_bytes(picture(255) + bytes(1000))
+    Path("small.png").write_bytes(picture(255))
+    os.mkfifo("pipe.png")
+    Path("in.csv").write_text("path\n/dev/zero\npipe.png\n.\nlarge.png\nsmall.png\n")
+
+    rows = scored("brightness", "--in", "in.csv", "--errors", "null")
+
+    assert [row["label"] for row in rows] == [None, None, None, None, "bright"]
+    assert rows[0]["error"] == "/dev/zero: is no file of a picture"
+    assert rows[1]["error"] == "pipe.png: is no file of a picture"
+    assert rows[3]["error"] == "large.png: is larger than 1000 bytes (OVENBIRD_MAX_BINARY_BYTES)"
+
+
+def test_a_file_whose_name_is_no_text_is_a_file_like_any_other(scored: Scored, run: Callable[..., Result]) -> None:
+    for folder, name, body in (("in", b"\xe9.csv", b"text\nA\n"), ("pictures", b"\xe9.png", picture(0))):
+        Path(folder).mkdir()
+        Path(folder, os.fsdecode(name)).write_bytes(body)
+
+    rows = scored("lower", "--in", "in")
+    refused = run("brightness", "--in", "pictures", "--out", "no.csv")
+
+    assert rows == [{"text": "A", "lower": "a"}]
+    assert refused.exit_code == 1
+    assert "is no UTF-8: rename it" in refused.output
+
+
 def test_types_that_change_in_mid_file_become_one(run: Callable[..., Result]) -> None:
     Path("in.jsonl").write_text('{"text": "A", "n": 1}\n{"text": "B", "n": 2.5}\n{"text": "C", "n": null}\n')
 
@@ -290,6 +329,7 @@ def test_a_file_without_any_object_is_no_input_whatever_becomes_of_errors(run: C
         (["lower", "--in", "no.jsonl"], "no.jsonl row 2: not JSON", 1),
         (["lower", "--in", "no.parquet"], "no.parquet: not a Parquet file", 1),
         (["lower", "--in", "empty.csv"], "empty.csv: ", 1),
+        (["lower", "--in", "empty.jsonl"], "empty.jsonl: holds no rows", 1),
         (["nobody", "--in", "in.csv"], "unknown model 'nobody'", 2),
         (["table@canary", "--in", "in.csv"], "model 'table' has no label 'canary'; it has: stable", 2),
         (["turned", "--in", "in.csv"], "lacks the columns x", 2),
@@ -303,7 +343,7 @@ def test_says_in_one_line_what_is_wrong_and_leaves_nothing_behind(
     Path("in.csv").write_text("id,text,width\n1,A,2\n")
     Path("ragged.csv").write_text("id,text\n1,A\n2\n")
     Path("no.jsonl").write_text('{"text": "A"}\nB\n')
-    for name in ("in.xlsx", "no.parquet", "empty.csv"):
+    for name in ("in.xlsx", "no.parquet", "empty.csv", "empty.jsonl"):
         Path(name).write_text("")
 
     shown = run(arguments[0], "--out", "out.csv", *arguments[1:])
@@ -324,6 +364,28 @@ def test_an_answer_does_not_take_the_place_of_a_column_of_its_name(run: Callable
     assert pq.read_table("out.parquet").to_pylist() == [
         {"label": "bright", "predicted_label": "dark", "predicted_probability": 1.0}
     ]
+
+
+@pytest.mark.parametrize("keep", ["", "id"])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_column_that_stands_twice_is_named(run: Callable[..., Result], suffix: str, keep: str) -> None:
+    names = ["id", "text", "id"]
+    if suffix == "csv":
+        Path("in.csv").write_text(",".join(names) + "\n1,A,2\n")
+    else:
+        pq.write_table(pa.table([["1"], ["A"], ["2"]], names=names), "in.parquet")
+
+    shown = run("lower", "--in", f"in.{suffix}", "--out", "out.csv", "--column", "text", "--keep", keep)
+
+    assert shown.exit_code == 1
+    said = shown.output.splitlines()[-1]
+    assert said == f"Error: in.{suffix}: the column 'id' stands there 2 times: rename all but one"
+
+
+def test_a_column_that_is_kept_twice_is_kept_once(scored: Scored) -> None:
+    Path("in.csv").write_text("id,text\n1,A\n")
+
+    assert scored("lower", "--in", "in.csv", "--column", "text", "--keep", "id,id") == [{"id": "1", "lower": "a"}]
 
 
 def test_a_label_chooses_the_version(run: Callable[..., Result]) -> None:

@@ -18,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from service.score_cli import score
 from service.scoring.errors import AnotherScoring, CannotWrite, InvalidSource
 from service.scoring.parts import Output
 
@@ -247,3 +249,26 @@ def test_fresh_leaves_what_is_done_alone_if_nothing_comes_of_it(tmp_path: Path) 
 
     with Output(path).opened(JOB, fresh=False):
         assert Output(path).done == {"rows": 1, "bad": 0, "bytes": 4}
+
+
+DAMAGED = {"half": b'{"job": {"in', "no note": b"[]", "empty": b"", "no counts": b'{"job": {}, "done": {}}'}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
+def test_fresh_is_the_way_out_of_a_note_that_cannot_be_read(tiny_store: Path, tmp_path: Path, damaged: bytes) -> None:
+    source, target, note = (tmp_path / name for name in ("in.csv", "out.csv", "out.csv.score.json"))
+    source.write_text("text\nAb\n")
+    asked = ["lower", "--in", str(source), "--out", str(target), "--keep", "", "--store", str(tiny_store)]
+    assert CliRunner().invoke(score, asked).exit_code == 0
+    note.write_bytes(damaged)
+
+    refused = CliRunner().invoke(score, asked)
+    fresh = CliRunner().invoke(score, [*asked, "--fresh"])
+    again = CliRunner().invoke(score, asked)
+
+    assert refused.exit_code == 1
+    assert refused.output.splitlines()[-1].startswith(f"Error: {note}: ")
+    assert refused.output.endswith("--fresh starts anew and replaces it\n")
+    assert (fresh.exit_code, again.exit_code) == (0, 0), fresh.output
+    assert "is done already: 1 rows" in again.output
+    assert target.read_text() == '"lower"\n"ab"\n'

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from model_store import Store
 from service.scoring import job
+from service.scoring.planning import Options
 from service.settings import Settings
 
 KILLS = 6
@@ -56,7 +57,7 @@ def parts(target: Path) -> int:
 
 def score(store: Path, source: Path, target: Path) -> int:
     stored = Store(store).resolve("double")
-    job.score(stored, Settings(), source, target, job.Options(part_rows=5, null_errors=True), fresh=False)
+    job.score(stored, Settings(), source, target, Options(part_rows=5, null_errors=True), fresh=False)
     return 0
 
 
