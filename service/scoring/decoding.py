@@ -124,8 +124,19 @@ def _numbers(column: pa.Array, bound: Bound, name: str) -> Decoded:
         values = whole.astype(dtype)
         wrong = np.flatnonzero((values != whole) | ((values < 0) != (whole < 0)))
         return Decoded(values, {int(row): _unfit(name, whole[row], spec) for row in wrong})
+    if (floats := _usual_floats(column, dtype)) is not None:
+        return Decoded(floats)
     numbers, problems = _as_float64(column, name)
     return _of_type(numbers, problems, spec, name)
+
+
+def _usual_floats(column: pa.Array, dtype: np.dtype[Any]) -> Array | None:
+    """Read floats as they are; None if one is missing or too large, so that each is looked at by itself."""
+    if not pa.types.is_floating(column.type) or dtype.kind != "f" or column.null_count:
+        return None
+    with np.errstate(over="ignore"):
+        values = column.to_numpy().astype(dtype, copy=False)
+    return values if np.abs(values).max(initial=0.0) <= LARGEST else None
 
 
 def _of_type(numbers: Array, problems: Problems, spec: InputSpec, name: str) -> Decoded:
