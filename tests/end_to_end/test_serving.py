@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -102,20 +104,25 @@ def test_while_versions_are_published_every_request_is_answered_by_one_of_them(s
 
 
 def test_a_stop_in_the_middle_of_requests_answers_all_that_were_accepted(store: Path) -> None:
-    with running(store) as service:
-        pool = ThreadPoolExecutor(32)
-        work = [
-            pool.submit(
-                lambda n=n: httpx.post(f"{service.url}/v2/models/slow/infer", json=affine_body([n, n, n]), timeout=30)
-            )
-            for n in range(32)
-        ]
+    sent = threading.Barrier(33)
+
+    def ask(n: int) -> list[float]:
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", service.port, timeout=30)) as connection:
+            connection.request("POST", "/v2/models/slow/infer", json.dumps(affine_body([n, n, n])))
+            sent.wait(30)
+            found: list[float] = json.load(connection.getresponse())["outputs"][0]["data"]
+            return found
+
+    with running(store) as service, ThreadPoolExecutor(32) as pool:
+        work = [pool.submit(ask, n) for n in range(32)]
+        # A connection that is made only later would be refused, and rightly so.
+        sent.wait(30)
         wait_for(lambda: service.metric("ovenbird_batch_rows_count", model="slow") > 0, "the first batch to be run")
         code = service.stop()
-        answers = [future.result(30).json() for future in work]
+        answers = [future.result(30) for future in work]
 
     assert code == 0
-    assert [answer["outputs"][0]["data"] for answer in answers] == [[2.0 * n] * 3 for n in range(32)]
+    assert answers == [[2.0 * n] * 3 for n in range(32)]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
