@@ -73,6 +73,7 @@ def test_the_description_has_a_form_to_try_each_model(tmp_path: Path, script: bo
         page.on("request", lambda request: asked.append(request.url))
         page.goto(f"{service.url}/")
         page.click("text=how to ask")
+        page.wait_for_url("**/docs")
         page.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true })")
         needed = page.evaluate("document.documentElement.scrollWidth")
         labels = [field.evaluate("field => field.labels.length") for field in page.locator("input, textarea").all()]
