@@ -40,6 +40,7 @@ def test_the_page_shows_what_serves_and_why_something_does_not(tmp_path: Path) -
         text = page.inner_text("body")
         page.screenshot(path=tmp_path / "page.png")
         page.click("text=double")
+        page.wait_for_url("**/v2/models/double")
         metadata = page.inner_text("body")
         browser.close()
 
