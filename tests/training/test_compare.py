@@ -19,8 +19,6 @@ from model_store.errors import InvalidPredictions
 from model_store.manifest import DatasetFacts, InputSpec, OutputSpec, Parity, digest_files
 from model_store.predictions import PREDICTIONS_FILE, Predictions
 from model_store.steering import roll_back, set_label
-from training.datasets.dataset import digest
-from training.evidence import predictions
 from training.evidence.comparison_cli import compare
 from training.evidence.significance import mid_p
 
@@ -378,10 +376,3 @@ def test_a_broken_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InvalidPredictions):
         Predictions.read(path)
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_rows_are_hashed_in_pieces_as_if_at_once(dtype: str) -> None:
-    rows = np.arange(1000 * 6).reshape(1000, 3, 2).astype(dtype)
-
-    assert predictions._digest_of_part(rows, 100, 900) == digest(rows[100:900])

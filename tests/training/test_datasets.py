@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import os
 import pickle
@@ -135,6 +136,14 @@ def test_class_names_sort_by_value_where_they_are_numbers() -> None:
 def test_a_digest_tells_contents_apart() -> None:
     assert digest(texts(["ab", "c"])) != digest(texts(["a", "bc"]))
     assert digest(np.zeros(2, np.float32)) != digest(np.zeros(2, np.int32))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_rows_are_hashed_in_pieces_as_if_at_once(dtype: str) -> None:
+    rows = np.arange(1000 * 6).reshape(1000, 3, 2).astype(dtype)
+
+    for some in (rows, rows[100:900], rows[:, :1], rows[:0]):
+        assert digest(some) == hashlib.sha256(f"{some.dtype.str}{some.shape}".encode() + some.tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from model_store.manifest import ImageFormat
 from service.codec.pictures import picture
 from training import datasets
 from training.datasets import Dataset, picture_files
-from training.datasets.dataset import split
+from training.datasets.dataset import digest, split
 from training.datasets.on_disk import RowsOnDisk, empty_on_disk
 from training.errors import InvalidParameter, UnusableData
 from training.job import prepare
@@ -249,6 +249,10 @@ def test_parts_of_parts_read_nothing_and_keep_their_order() -> None:
 
     assert isinstance(part, RowsOnDisk)
     assert part[:].tolist() == [[12, 13], [16, 17]]
+
+
+def test_rows_on_disk_are_hashed_as_an_array() -> None:
+    assert digest(numbered(1000)[:]) == digest(numbered(1000))  # type: ignore[arg-type]
 
 
 def test_rows_that_are_split_stay_on_disk(pets: Path) -> None:

@@ -8,13 +8,11 @@ import numpy as np
 
 from model_store.predictions import Predictions
 from training.datasets import Dataset
-from training.datasets.dataset import Array, digest
+from training.datasets.dataset import digest
 from training.detection.evaluation import detections
 from training.evidence.evaluate import squared_errors
 from training.evidence.exhibit import Evaluation
 from training.network import ROWS_AT_ONCE, Floats, Network
-
-ROWS_IN_MEMORY = 64
 
 
 def predictions(network: Network, dataset: Dataset, evaluation: Evaluation) -> Predictions | None:
@@ -62,23 +60,13 @@ def _detections(dataset: Dataset, evaluation: Evaluation) -> Predictions:
 
 def rows_digest(dataset: Dataset) -> str:
     """Hash the held-out rows with their targets, a part at a time: they need not fit into the memory together."""
-    total, inputs = hashlib.sha256(), dataset.test.inputs
-    for start in range(0, len(dataset.test), ROWS_AT_ONCE):
-        total.update(_digest_of_part(inputs, start, min(start + ROWS_AT_ONCE, len(inputs))).encode())
+    total, rows = hashlib.sha256(), np.arange(len(dataset.test))
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        total.update(digest(dataset.test.part(rows[start : start + ROWS_AT_ONCE]).inputs).encode())
     targets = dataset.test.targets
     # There is a list of boxes for each picture.
     parts = [np.array([len(boxes) for boxes in targets]), *targets] if dataset.kind == "boxes" else [targets]
     total.update(digest(*parts).encode())
-    return total.hexdigest()
-
-
-def _digest_of_part(inputs: Array, start: int, stop: int) -> str:
-    """Hash rows as `digest` does, but with few of them in the memory: pictures on disk may be large."""
-    if inputs.dtype.hasobject:
-        return digest(inputs[start:stop])
-    total = hashlib.sha256(f"{inputs.dtype.str}{(stop - start, *inputs.shape[1:])}".encode())
-    for piece in range(start, stop, ROWS_IN_MEMORY):
-        total.update(inputs[piece : min(piece + ROWS_IN_MEMORY, stop)].tobytes())
     return total.hexdigest()
 
 
