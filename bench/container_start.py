@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import subprocess
 import time
-import urllib.error
-import urllib.request
 
 import click
 import numpy as np
+
+from bench.processes import wait_until_ready
 
 HARDENED = ["--read-only", "--tmpfs", "/tmp", "--cap-drop=ALL", "--security-opt", "no-new-privileges"]
 # Microseconds: cgroup v2 says them in the first file, v1 nanoseconds in the second.
@@ -22,7 +22,6 @@ PROCESSOR_TIME = (
     "sed -n 's/usage_usec //p' /sys/fs/cgroup/cpu.stat 2>/dev/null"
     " || expr $(cat /sys/fs/cgroup/cpuacct/cpuacct.usage) / 1000"
 )
-LOOK_SECONDS = 0.02
 PATIENCE_SECONDS = 120
 
 
@@ -37,22 +36,12 @@ def seconds_to_ready(image: str, options: tuple[str, ...]) -> tuple[float, float
     name = docker("run", "--detach", *HARDENED, "--publish", "127.0.0.1::8000", *options, image)
     try:
         url = f"http://{docker('port', name, '8000/tcp').splitlines()[0]}/v2/health/ready"
-        while not _is_ready(url):
-            if time.monotonic() - began > PATIENCE_SECONDS:
-                raise click.ClickException(f"not ready after {PATIENCE_SECONDS} s:\n{docker('logs', name)}")
-            time.sleep(LOOK_SECONDS)
+        if not wait_until_ready(url, timeout=PATIENCE_SECONDS):
+            raise click.ClickException(f"not ready after {PATIENCE_SECONDS} s:\n{docker('logs', name)}")
         passed = time.monotonic() - began
         return passed, float(docker("exec", name, "sh", "-c", PROCESSOR_TIME)) / 1e6
     finally:
         docker("rm", "--force", "--volumes", name)
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -10,11 +10,13 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 TICKS = os.sysconf("SC_CLK_TCK")
+# Between two looks at whether a server is ready.
+LOOK_SECONDS = 0.01
 # Less than this part of a processor within so many seconds is idle.
 IDLE_SECONDS, IDLE_SHARE = 0.1, 0.2
 
@@ -52,22 +54,23 @@ def running(
             start_new_session=True,
         )  # fmt: skip
         try:
-            _wait(f"http://127.0.0.1:{port}{ready}", process, log, timeout)
+            url = f"http://127.0.0.1:{port}{ready}"
+            if not wait_until_ready(url, timeout=timeout, alive=lambda: process.poll() is None):
+                raise RuntimeError(f"not ready: {url}\n{log.read_text(errors='replace')[-3000:]}")
             yield Server(process, port, time.monotonic() - started)
         finally:
             _stop(process)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path, timeout: float) -> None:
+def wait_until_ready(url: str, *, timeout: float, alive: Callable[[], bool] = lambda: True) -> bool:
+    """Ask until the answer is 200; give up after so many seconds, or when what is asked is no longer alive."""
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
+    while time.monotonic() < deadline and alive():
         with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=5) as answer:
             if answer.status == 200:
-                return
-        time.sleep(0.01)
-    raise RuntimeError(f"not ready: {url}\n{log.read_text(errors='replace')[-3000:]}")
+                return True
+        time.sleep(LOOK_SECONDS)
+    return False
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
