@@ -115,10 +115,11 @@ class Mirror:
         texts = self._files.read(wanted)
         for path, text in texts.items():
             target = self._cache.root / path
+            if target.exists() and target.read_bytes() == text:
+                continue
             if path in listing.beside:
-                if not target.exists() or target.read_bytes() != text:
-                    self._cache.put(target, text)
-            elif not target.exists() or target.read_bytes() != text:
+                self._cache.put(target, text)
+            else:
                 self._cache.put_folder(target.parent, {MANIFEST_FILE: text})
         return {*wanted} - texts.keys()
 
