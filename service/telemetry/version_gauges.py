@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge
 
@@ -30,26 +31,22 @@ class VersionGauges:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self._info = Gauge(
+        # What is true of a version is so in every worker.
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="livemax")
+        self._info = gauge(
             "ovenbird_model_info",
             "1 for a version that is loaded, with the execution provider that it really runs on.",
             (*_BY_VERSION, "provider"),
-            registry=registry,
-            multiprocess_mode="livemax",
         )
-        self._fallback = Gauge(
+        self._fallback = gauge(
             "ovenbird_provider_fallback",
             "1 for a loaded version that runs on another execution provider than the one it was to have, else 0.",
             _BY_VERSION,
-            registry=registry,
-            multiprocess_mode="livemax",
         )
-        self._expected_seconds = Gauge(
+        self._expected_seconds = gauge(
             "ovenbird_expected_compute_seconds",
             "Run time of a batch of so many rows, as it was measured when the version was loaded.",
             (*_BY_VERSION, "rows"),
-            registry=registry,
-            multiprocess_mode="livemax",
         )
 
     def set_state(self, model: str, version: int, state: str | None) -> None:
