@@ -51,7 +51,9 @@ class Case:
 
 
 RAW, LISTS, NESTED = "raw pixels", "lists of 784 pixels", "nested lists of pixels"
-TEXTS, COLUMNS = "a column of texts", "13 columns of numbers"
+TEXTS = "a column of texts"
+ALIKE, DIFFERENT = "13 columns of numbers, few of them different", "13 columns of numbers, nearly all different"
+COLUMNS = (ALIKE, DIFFERENT)
 CASES = (
     Case("mnist-dnn", 200_000, RAW),
     Case("mnist-dnn", 200_000, LISTS),
@@ -60,7 +62,8 @@ CASES = (
     Case("mnist-cnn", 30_000, LISTS),
     Case("code-or-prose", 200_000, TEXTS),
     Case("nsmc-text", 100_000, TEXTS),
-    Case("wine-dnn", 4_000_000, COLUMNS),
+    Case("wine-dnn", 4_000_000, DIFFERENT),
+    Case("wine-dnn", 4_000_000, ALIKE),
 )
 
 
@@ -95,12 +98,14 @@ def _measured(case: Case, rows: int, rounds: int, folder: Path) -> str:
     stored = Store(STARTER_MODELS).resolve(case.model)
     ((name, golden),) = stored.golden().inputs.items()
     inputs = np.resize(golden, (rows, *golden.shape[1:]))
+    if case.holds == DIFFERENT:
+        inputs *= 0.9 + 0.2 * np.random.default_rng(0).random(inputs.shape, np.float32)
     columns = stored.manifest.inputs[0].columns or (name,)
     _write(inputs, columns, folder / "in.parquet", case.holds)
     _write(inputs[:1], columns, folder / "one.parquet", case.holds)
     way = _best_way(stored.onnx_path.read_bytes(), name, inputs)
     labels = stored.manifest.outputs[0].labels or ()
-    script = Script(name, columns, inputs[:1], pa.array(labels), keeps=case.holds in (TEXTS, COLUMNS))
+    script = Script(name, columns, inputs[:1], pa.array(labels), keeps=case.holds in (TEXTS, *COLUMNS))
     taken: list[tuple[Cost, Cost, Cost, Cost]] = []
     for _ in range(rounds):
         raw = _cost(resource.RUSAGE_SELF, lambda: way.run_all(name, inputs))
@@ -128,7 +133,7 @@ def _write(inputs: Array, columns: Sequence[str], path: Path, holds: str) -> Non
         cells = [pa.Array.from_buffers(pa.binary(inputs[0].nbytes), len(inputs), [None, pa.py_buffer(inputs)])]
     elif holds == TEXTS:
         cells = [pa.array(inputs)]
-    elif holds == COLUMNS:
+    elif holds in COLUMNS:
         cells = list(inputs.T)
     else:
         cells = [column_of(inputs if holds == NESTED else inputs.reshape(len(inputs), -1))]

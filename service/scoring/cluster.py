@@ -25,7 +25,7 @@ from service.errors import InferenceFailed, ServiceError
 from service.scoring import formats
 from service.scoring.errors import InvalidSource
 from service.scoring.job import Outcome, job_facts, open_apart, prove_for_scoring
-from service.scoring.parts import Output
+from service.scoring.parts import Output, Whole
 from service.scoring.places import FILE, ROW, consecutive, in_turn, with_place
 from service.scoring.planning import Options, plan_for, sizes_for
 from service.scoring.progress import Progress
@@ -183,7 +183,11 @@ def score_on_ray(
         sizes = sizes_for(model, opened, plan, options, processors=1)
         plan = replace(plan, batch_rows=sizes["batch_rows"])
         # Fresh: parts that another run left are not gone on with.
-        with output.claimed(noted, fresh=True), Progress() as progress:
+        with (
+            output.claimed(noted, fresh=True),
+            output.joined(partial(formats.join, form=form)) as whole,
+            Progress() as progress,
+        ):
             _connect(address)
             try:
                 _write(
@@ -191,14 +195,14 @@ def score_on_ray(
                     opened,
                     plan,
                     output,
+                    whole,
                     progress,
                 )
             except ray.exceptions.RayError as error:
                 raise InferenceFailed(f"Ray: {str(error).strip().splitlines()[-1]}") from None
             finally:
                 ray.shutdown()
-            done = output.finish(lambda file, parts: formats.join(parts, file, form))
-        return Outcome(done["rows"], done["bad"], progress.seconds)
+        return Outcome(whole.rows, whole.bad, progress.seconds)
 
 
 def _connect(address: str) -> None:
@@ -245,7 +249,7 @@ def _answers(
     )
 
 
-def _write(answers: Any, source: Source, plan: Plan, output: Output, progress: Progress) -> None:
+def _write(answers: Any, source: Source, plan: Plan, output: Output, whole: Whole, progress: Progress) -> None:
     """Write the answers as they come, and see to it that each row came once, in its turn."""
     form = formats.format_of(output.path)
     counts = [file.count for file in source.files if file.count is not None]
@@ -258,7 +262,8 @@ def _write(answers: Any, source: Source, plan: Plan, output: Output, progress: P
         seen += len(table)
         written = table.drop_columns([FILE, ROW])
         bad = len(table) - written.column("error").null_count if plan.null_errors else 0
-        output.write(number, len(table), bad, partial(_write_part, written, form=form, first=number == 0))
+        write = partial(_write_part, written, form=form, first=number == 0)
+        whole.add(output.write(number, len(table), bad, write))
         progress.advance(len(table), seen / total if total else 0.0)
     if not seen:
         raise InvalidSource(f"{source.files[0].path}: holds no rows")

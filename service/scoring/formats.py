@@ -1,15 +1,15 @@
 """How the output is written: each part by itself, and then the parts as one file. Parquet, CSV, JSON Lines.
 
 Parts of CSV and JSON Lines are the text itself, joined by copying. Parts of a Parquet file are kept in Arrow's format,
-which is written and read at once; their types are made one when they are joined.
+which is written and read at once; types that differ are made one when they are joined.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -99,41 +99,92 @@ def _with_json(table: pa.Table) -> pa.Table:
     return table
 
 
-def join(parts: Sequence[Path], file: IO[bytes], form: Format) -> None:
-    """Write all parts, one behind the other, as one file; memory holds no more than a row group."""
+def join(parts: Iterator[Path], file: IO[bytes], form: Format) -> None:
+    """Write all parts, one behind the other, as one file; memory holds no more than a row group.
+
+    Parts may still be made: each is written when it comes, as far as it can be told before the others are there.
+    """
     if form != "parquet":
         for part in parts:
             with part.open("rb") as opened:
                 shutil.copyfileobj(opened, file, 2**20)
         return
-    schema = _common([_Part(part).schema for part in parts])
+    known: list[Path] = []
+    if not _join_alike(_noted(parts, known), file):
+        known += parts
+        file.seek(0)
+        file.truncate()
+        _join_as(_common_schema(known), known, file)
+
+
+def _noted(parts: Iterator[Path], known: list[Path]) -> Iterator[Path]:
+    for part in parts:
+        known.append(part)
+        yield part
+
+
+def _join_alike(parts: Iterator[Path], file: IO[bytes]) -> bool:
+    """Join parts of the first one's types; tell whether all had them."""
+    tables = map(_read, parts)
+    first = next(tables)
+    if any(json_cells.is_json(field.type) for field in first.schema):
+        return False
+    with _writer(file, first) as writer:
+        for group in _groups(itertools.chain([first], tables)):
+            if any(not table.schema.equals(first.schema) for table in group):
+                return False
+            writer.write_table(pa.concat_tables(group))
+    return True
+
+
+def _join_as(schema: pa.Schema, parts: Sequence[Path], file: IO[bytes]) -> None:
+    with _writer(file, _cast(_read(parts[0]), schema)) as writer:
+        for group in _groups(map(_read, parts)):
+            writer.write_table(pa.concat_tables([_cast(table, schema) for table in group]))
+
+
+def _writer(file: IO[bytes], first: pa.Table) -> pyarrow.parquet.ParquetWriter:
+    """Open a Parquet file for what begins with these rows.
+
+    Columns whose values hardly repeat get no dictionary: one of numbers that all differ costs more than all else.
+    """
+    plain, coded = _sizes(first, use_dictionary=False), _sizes(first, use_dictionary=True)
+    repeating = [path for path in coded if coded[path] <= plain[path]]
+    return pyarrow.parquet.ParquetWriter(file, first.schema, use_dictionary=repeating)
+
+
+def _sizes(table: pa.Table, *, use_dictionary: bool) -> dict[str, int]:
+    """Tell how many bytes each column of a Parquet file of these rows has: by a try."""
+    with io.BytesIO() as file:
+        pyarrow.parquet.write_table(table, file, use_dictionary=use_dictionary)
+        group = pyarrow.parquet.ParquetFile(file).metadata.row_group(0)
+        chunks = (group.column(index) for index in range(group.num_columns))
+        return {chunk.path_in_schema: chunk.total_compressed_size for chunk in chunks}
+
+
+def _common_schema(parts: Sequence[Path]) -> pa.Schema:
+    schema = _common([_schema(part) for part in parts])
     for name, kind in _types_of_json(parts, schema).items():
         schema = schema.set(schema.get_field_index(name), pa.field(name, kind))
-    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-        for group in _groups(_Part(part).read() for part in parts):
-            writer.write_table(pa.concat_tables([_cast(table, schema) for table in group]))
+    return schema
 
 
 def _types_of_json(parts: Sequence[Path], schema: pa.Schema) -> dict[str, pa.DataType]:
     names = [field.name for field in schema if json_cells.is_json(field.type)]
     if not names:
         return {}
-    kinds = json_cells.common_types(lambda: recut((_Part(part).read().select(names) for part in parts), TYPED_ROWS))
+    kinds = json_cells.common_types(lambda: recut((_read(part).select(names) for part in parts), TYPED_ROWS))
     return {name: kind if can_hold("parquet", kind) else pa.string() for name, kind in kinds.items()}
 
 
-@dataclass(frozen=True)
-class _Part:
-    path: Path
+def _schema(part: Path) -> pa.Schema:
+    with pyarrow.ipc.open_file(part) as reader:
+        return reader.schema
 
-    @property
-    def schema(self) -> pa.Schema:
-        with pyarrow.ipc.open_file(self.path) as reader:
-            return reader.schema
 
-    def read(self) -> pa.Table:
-        with pyarrow.ipc.open_file(self.path) as reader:
-            return reader.read_all()
+def _read(part: Path) -> pa.Table:
+    with pyarrow.ipc.open_file(part) as reader:
+        return reader.read_all()
 
 
 def _groups(tables: Iterable[pa.Table]) -> Iterable[list[pa.Table]]:

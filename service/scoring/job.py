@@ -2,6 +2,7 @@
 
     main thread    reads chunks in their order, and waits while enough of them are in the works
     worker threads decode a chunk, run the model, write the part: one for each processor, and one more for the disk
+    join thread    puts the parts together behind them
 
 A run takes one thread, so that no thread waits for another: this computes most rows in a second.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,8 @@ from service.runtime.bound import BoundSession
 from service.runtime.processors import usable_processors
 from service.scoring import formats
 from service.scoring.errors import InvalidSource, NothingChosen, OutputIsInput
-from service.scoring.formats import Format
 from service.scoring.json_rows import LATE_KEYS, LINES_THAT_TELL
-from service.scoring.parts import Output
+from service.scoring.parts import Output, Part, Whole
 from service.scoring.planning import Options, plan_for, queued, sizes_for
 from service.scoring.progress import Progress
 from service.scoring.scorer import IN_FLIGHT_BYTES, Scorer
@@ -123,13 +124,15 @@ def score(
         plan = replace(plan, batch_rows=noted["batch_rows"])
         if isinstance(model.settled.runner, BoundSession):
             model.settled.runner.settle(plan.batch_rows)
-        with output.claimed(noted, fresh=fresh):
-            with Progress() as progress:
-                _run(Scorer(model, plan), opened, output, form, noted["part_rows"], processors, progress)
-            done = output.finish(lambda file, parts: formats.join(parts, file, form))
+        with (
+            output.claimed(noted, fresh=fresh),
+            output.joined(partial(formats.join, form=form)) as whole,
+            Progress() as progress,
+        ):
+            _run(Scorer(model, plan), opened, output, whole, noted["part_rows"], processors, progress)
         if options.keep is None:
             _tell_not_kept(opened)
-        return Outcome(done["rows"], done["bad"], progress.seconds)
+        return Outcome(whole.rows, whole.bad, progress.seconds)
 
 
 def _tell_not_kept(source: Source) -> None:
@@ -154,30 +157,32 @@ def _digest(stored: StoredVersion) -> str:
 
 
 def _run(
-    scorer: Scorer, source: Source, output: Output, form: Format, part_rows: int, processors: int, progress: Progress
+    scorer: Scorer, source: Source, output: Output, whole: Whole, part_rows: int, processors: int, progress: Progress
 ) -> None:
+    form = formats.format_of(output.path)
     finished = output.parts()
     leading = next(number for number in range(len(finished) + 1) if number not in finished)
     workers = queued(processors)
-    pending: deque[tuple[Chunk, Future[None]]] = deque()
+    pending: deque[tuple[Chunk, Future[Part]]] = deque()
 
-    def work(chunk: Chunk) -> None:
+    def work(chunk: Chunk) -> Part:
+        if chunk.number in finished:
+            return finished[chunk.number]
         table, bad = scorer.score(chunk)
-        output.write(
+        return output.write(
             chunk.number, len(table), bad, lambda file: formats.write_part(table, file, form, first=chunk.number == 0)
         )
 
     def settle_oldest() -> None:
         chunk, future = pending.popleft()
-        future.result()
-        progress.advance(chunk.table.num_rows, chunk.progress)
+        whole.add(future.result())
+        progress.advance(0 if chunk.number in finished else chunk.table.num_rows, chunk.progress)
 
     executor = ThreadPoolExecutor(workers, thread_name_prefix="score")
     try:
+        for number in range(leading):
+            whole.add(finished[number])
         for chunk in source.chunks(part_rows, scorer.plan.columns, skip=leading):
-            if chunk.number in finished:
-                progress.advance(0, chunk.progress)
-                continue
             pending.append((chunk, executor.submit(work, chunk)))
             # Rows may be wider here than those that told how many make a part.
             while len(pending) > workers or sum(one.table.nbytes for one, _ in pending) > IN_FLIGHT_BYTES:
@@ -186,5 +191,5 @@ def _run(
             settle_oldest()
     finally:
         executor.shutdown(cancel_futures=True)
-    if not output.parts():
+    if not whole.parts:
         raise InvalidSource(f"{source.files[0].path}: holds no rows")

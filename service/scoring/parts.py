@@ -2,10 +2,10 @@
 
     answers.parquet.score.json      what is scored, by which model, with which options; and whether it is done
     answers.parquet.parts/          one file for each chunk of the input, complete or absent
-    answers.parquet                 all parts, joined under another name and then renamed
+    answers.parquet                 all parts, joined behind those that are still made
 
 Everything is written under a temporary name, brought to the disk and renamed. A scoring that is started again does the
-parts that are absent. Knows neither models nor rows.
+parts that are absent, and joins all of them anew. Knows neither models nor rows.
 """
 
 from __future__ import annotations
@@ -17,9 +17,12 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, Queue
 from typing import IO, Any
 
 from model_store.disk import sync
@@ -28,6 +31,10 @@ from service.scoring.errors import AnotherScoring, CannotWrite
 _PART = re.compile(r"part-([0-9]{6,})-([0-9]+)-([0-9]+)")
 TEMPORARY = ".tmp"
 FRESH = "--fresh starts anew and replaces it"
+# So many parts wait to be joined at most: else the processors make others, and one of them joins alone in the end.
+MOST_WAITING = 4
+
+Join = Callable[[Iterator[Path], IO[bytes]], None]
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,59 @@ class Part:
     number: int
     rows: int
     bad: int
+
+
+@dataclass
+class Whole:
+    """The parts of an output in their order: one thread adds them, another one takes them to be joined.
+
+    What changes: `parts`, those that were added; `_waiting`, those of them that were not taken, and None behind the
+    last one; `_over`, whether one of the two threads has given up, or both are done.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    _waiting: Queue[Path | None] = field(default_factory=lambda: Queue(MOST_WAITING))
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def rows(self) -> int:
+        """The rows of all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bad(self) -> int:
+        """How many of them have a problem instead of an answer."""
+        return sum(part.bad for part in self.parts)
+
+    def add(self, part: Part) -> None:
+        """Add the next part; wait while too many were not taken."""
+        self.parts.append(part)
+        self._put(part.path)
+
+    def end(self) -> None:
+        """Say that all parts were added."""
+        self._put(None)
+
+    def taken(self) -> Iterator[Path]:
+        """Take the parts as they come, until all were; raise `CannotWrite` if it is over before."""
+        for path in iter(self._waiting.get, None):
+            if self._over.is_set():
+                break
+            yield path
+        if self._over.is_set():
+            raise CannotWrite("not all parts were made")
+
+    def give_up(self) -> None:
+        """Let neither thread wait for the other any more."""
+        self._over.set()
+        with contextlib.suppress(Empty):
+            while True:
+                self._waiting.get_nowait()
+        self._waiting.put(None)
+
+    def _put(self, path: Path | None) -> None:
+        if not self._over.is_set():
+            self._waiting.put(path)
 
 
 class Output:
@@ -157,26 +217,40 @@ class Output:
         parts = [Part(path, *map(int, match.groups())) for path, match in found if match]
         return {part.number: part for part in sorted(parts, key=lambda part: part.number)}
 
-    def write(self, number: int, rows: int, bad: int, write: Callable[[IO[bytes]], None]) -> None:
+    def write(self, number: int, rows: int, bad: int, write: Callable[[IO[bytes]], None]) -> Part:
         """Write one part: it is there whole, or not at all. Raises `CannotWrite`."""
         path = self.folder / f"part-{number:06}-{rows}-{bad}{self.path.suffix}"
         with _writing(path):
             _write_and_rename(path, write)
+        return Part(path, number, rows, bad)
 
-    def finish(self, write: Callable[[IO[bytes], list[Path]], None]) -> dict[str, Any]:
-        """Join the parts, note that it is done, and remove them. Raises `CannotWrite`."""
-        parts = list(self.parts().values())
+    @contextlib.contextmanager
+    def joined(self, join: Join) -> Iterator[Whole]:
+        """Join parts in a thread of its own while others are made; when all are, note that it is done, and remove them.
+
+        Raises `CannotWrite`.
+        """
+        whole = Whole()
+        with ThreadPoolExecutor(1, thread_name_prefix="join") as executor:
+            joined = executor.submit(_write_and_rename, self.path, lambda file: join(whole.taken(), file))
+            # What fails there is said when all parts are made: it is not in vain.
+            joined.add_done_callback(lambda _: whole.give_up())
+            try:
+                yield whole
+                whole.end()
+                with _writing(self.path):
+                    joined.result()
+            except BaseException:
+                whole.give_up()
+                raise
+        self._finish(whole)
+
+    def _finish(self, whole: Whole) -> None:
         with _writing(self.path):
-            _write_and_rename(self.path, lambda file: write(file, [part.path for part in parts]))
             sync(self.path.parent)
-            done = {
-                "rows": sum(part.rows for part in parts),
-                "bad": sum(part.bad for part in parts),
-                "bytes": self.path.stat().st_size,
-            }
+            done = {"rows": whole.rows, "bad": whole.bad, "bytes": self.path.stat().st_size}
             self._write_state((self._read_state() or {}) | {"done": done})
             self.tidy()
-        return done
 
     def tidy(self) -> None:
         """Remove the parts of an output that is done."""
@@ -223,11 +297,15 @@ def _difference(noted: Any, now: Any) -> str:
 
 def _write_and_rename(path: Path, write: Callable[[IO[bytes]], None]) -> None:
     temporary = path.with_name(path.name + TEMPORARY)
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _write(text: bytes, file: IO[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import resource
@@ -10,9 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from typing import IO
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +25,7 @@ from click.testing import CliRunner
 
 from service.score_cli import score
 from service.scoring.errors import AnotherScoring, CannotWrite, InvalidSource
-from service.scoring.parts import Output
+from service.scoring.parts import Join, Output, Whole
 
 ROOT = Path(__file__).parents[2]
 ROWS = 2000
@@ -152,8 +155,8 @@ JOB = {"input": {"sha256": "a"}, "model": {"name": "m@1", "sha256": "b"}, "optio
 def done(path: Path) -> Iterator[Output]:
     output = Output(path)
     with output.opened(JOB, fresh=False) as job, output.claimed(job, fresh=False):
-        output.write(0, 1, 0, lambda file: file.write(b"one\n") and None)
-        output.finish(lambda file, parts: file.write(b"".join(part.read_bytes() for part in parts)) and None)
+        with output.joined(join) as whole:
+            whole.add(output.write(0, 1, 0, lambda file: file.write(b"one\n") and None))
         yield output
 
 
@@ -213,6 +216,74 @@ def test_a_part_that_could_not_be_written_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(CannotWrite, match="No space left on device; make room"):
             output.write(0, 1, 0, fail)
         assert output.parts() == {}
+
+
+@contextmanager
+def joined(path: Path, join: Join) -> Iterator[tuple[Output, Whole]]:
+    output = Output(path)
+    with output.opened(JOB, fresh=False) as job, output.claimed(job, fresh=False), output.joined(join) as whole:
+        yield output, whole
+
+
+def add(output: Output, whole: Whole, number: int) -> None:
+    whole.add(output.write(number, 1, 0, lambda file: file.write(b"%d\n" % number) and None))
+
+
+def make(path: Path, join: Join, numbers: Iterable[int]) -> None:
+    with joined(path, join) as (output, whole):
+        for number in numbers:
+            add(output, whole, number)
+
+
+def join(parts: Iterator[Path], file: IO[bytes]) -> None:
+    for part in parts:
+        file.write(part.read_bytes())
+
+
+def test_parts_are_joined_while_others_are_made(tmp_path: Path) -> None:
+    taken = SimpleQueue[str]()
+
+    def join_and_tell(parts: Iterator[Path], file: IO[bytes]) -> None:
+        for part in parts:
+            taken.put(part.read_text())
+            file.write(part.read_bytes())
+
+    with joined(tmp_path / "out.csv", join_and_tell) as (output, whole):
+        for number in range(20):
+            add(output, whole, number)
+            assert taken.get(timeout=20) == f"{number}\n"
+            assert not output.path.exists()
+
+    assert output.path.read_text().splitlines() == [str(number) for number in range(20)]
+    assert output.done == {"rows": 20, "bad": 0, "bytes": 50}
+
+
+@pytest.mark.parametrize("after", [0, 1, 7])
+def test_where_they_cannot_be_joined_all_parts_are_made_nonetheless(tmp_path: Path, after: int) -> None:
+    def fail(parts: Iterator[Path], file: IO[bytes]) -> None:
+        for _ in itertools.islice(parts, after):
+            pass
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(CannotWrite, match=r"out\.csv: cannot be written: No space left on device; make room"):
+        make(tmp_path / "out.csv", fail, range(20))
+
+    output = Output(tmp_path / "out.csv")
+    assert len(output.parts()) == 20
+    assert output.done is None
+    assert {path.name for path in tmp_path.iterdir()} == {"out.csv.parts", "out.csv.score.json"}
+
+
+@pytest.mark.parametrize("made", [1, 20])
+def test_nothing_is_joined_of_what_was_refused_in_the_middle(tmp_path: Path, made: int) -> None:
+    def numbers() -> Iterator[int]:
+        yield from range(made)
+        refuse()
+
+    with pytest.raises(InvalidSource):
+        make(tmp_path / "out.csv", join, numbers())
+
+    assert {path.name for path in tmp_path.iterdir()} == {"out.csv.parts", "out.csv.score.json"}
 
 
 def refuse() -> None:

@@ -43,6 +43,39 @@ def test_views_are_texts_and_bytes(run: Callable[..., Result]) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("texts", [["A", None, "B"], [None, "A", "B"], ["A", "B", None]])
+def test_a_part_without_any_answer_has_the_type_of_the_others(
+    run: Callable[..., Result], texts: list[str | None]
+) -> None:
+    pq.write_table(pa.table({"text": texts}), "in.parquet")
+
+    run("--in", "in.parquet", "--out", "out.parquet", "--errors", "null", "--part-rows", "1")
+
+    assert pq.read_table("out.parquet").column("lower").to_pylist() == [text and text.lower() for text in texts]
+
+
+def test_a_column_has_a_dictionary_if_its_values_repeat(run: Callable[..., Result]) -> None:
+    rows = 1000
+    columns = {
+        "text": ["A", "B"] * (rows // 2),
+        "id": list(range(rows)),
+        "few": [[{"deep.er": row % 3}] for row in range(rows)],
+        "many": [[{"deep.er": row / 7}] for row in range(rows)],
+    }
+    pq.write_table(pa.table(columns), "in.parquet")
+
+    run("--in", "in.parquet", "--out", "out.parquet", "--part-rows", "300")
+
+    written = pq.ParquetFile("out.parquet")
+    group = written.metadata.row_group(0)
+    chunks = [group.column(index) for index in range(group.num_columns)]
+    coded = {chunk.path_in_schema.split(".")[0] for chunk in chunks if "RLE_DICTIONARY" in chunk.encodings}
+    assert coded == {"text", "few", "lower"}
+    assert written.read().select(["id", "few", "many"]).to_pydict() == {
+        name: columns[name] for name in columns if name != "text"
+    }
+
+
 HELD: dict[str, tuple[pa.DataType, set[Format]]] = {
     "bytes": (pa.binary(), {"parquet"}),
     "bytes in a list": (pa.list_(pa.binary()), {"parquet"}),
