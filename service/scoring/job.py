@@ -1,7 +1,7 @@
 """One scoring from its input to its output, on the processors of this machine.
 
     main thread    reads chunks in their order, and waits while enough of them are in the works
-    worker threads decode a chunk, run the model, write the part: one for each processor, and one more for the disk
+    worker threads decode a chunk, run the model, write the part: one for each processor
     join thread    puts the parts together behind them
 
 A run takes one thread, so that no thread waits for another: this computes most rows in a second.
@@ -30,7 +30,7 @@ from service.scoring import formats
 from service.scoring.errors import InvalidSource, NothingChosen, OutputIsInput
 from service.scoring.json_rows import LATE_KEYS, LINES_THAT_TELL
 from service.scoring.parts import Output, Part, Whole
-from service.scoring.planning import Options, plan_for, queued, sizes_for
+from service.scoring.planning import Options, plan_for, sizes_for
 from service.scoring.progress import Progress
 from service.scoring.scorer import IN_FLIGHT_BYTES, Scorer
 from service.scoring.sources import Chunk, Source, open_source
@@ -162,7 +162,6 @@ def _run(
     form = formats.format_of(output.path)
     finished = output.parts()
     leading = next(number for number in range(len(finished) + 1) if number not in finished)
-    workers = queued(processors)
     pending: deque[tuple[Chunk, Future[Part]]] = deque()
 
     def work(chunk: Chunk) -> Part:
@@ -178,14 +177,14 @@ def _run(
         whole.add(future.result())
         progress.advance(0 if chunk.number in finished else chunk.table.num_rows, chunk.progress)
 
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="score")
+    executor = ThreadPoolExecutor(processors, thread_name_prefix="score")
     try:
         for number in range(leading):
             whole.add(finished[number])
         for chunk in source.chunks(part_rows, scorer.plan.columns, skip=leading):
             pending.append((chunk, executor.submit(work, chunk)))
             # Rows may be wider here than those that told how many make a part.
-            while len(pending) > workers or sum(one.table.nbytes for one, _ in pending) > IN_FLIGHT_BYTES:
+            while len(pending) > processors or sum(one.table.nbytes for one, _ in pending) > IN_FLIGHT_BYTES:
                 settle_oldest()
         while pending:
             settle_oldest()

@@ -47,14 +47,9 @@ def sizes_for(model: Proven, source: Source, plan: Plan, options: Options, proce
     if options.batch_size and model.signature.batched:
         batch_rows = options.batch_size
     part_rows = options.part_rows or best_part(
-        model, batch_rows, source.row_bytes(plan.columns), in_flight=queued(processors) + 1
+        model, batch_rows, source.row_bytes(plan.columns), in_flight=processors + 1
     )
     return {"batch_rows": batch_rows, "part_rows": part_rows}
-
-
-def queued(processors: int) -> int:
-    """Tell how many parts are in the works at most, beside the one that is read: one for each worker."""
-    return processors + 1
 
 
 def plan_for(model: Proven, source: Source, options: Options, form: Format, settings: Settings) -> Plan:
