@@ -183,7 +183,8 @@ def _schema(part: Path) -> pa.Schema:
 
 
 def _read(part: Path) -> pa.Table:
-    with pyarrow.ipc.open_file(part) as reader:
+    """Map a part into memory: what was written just now is not copied."""
+    with pa.memory_map(str(part)) as file, pyarrow.ipc.open_file(file) as reader:
         return reader.read_all()
 
 
