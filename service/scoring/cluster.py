@@ -24,7 +24,7 @@ from model_store import StoredVersion
 from service.errors import InferenceFailed, ServiceError
 from service.scoring import formats
 from service.scoring.errors import InvalidSource
-from service.scoring.job import Outcome, job_facts, open_apart, prove_for_scoring
+from service.scoring.job import Outcome, job_facts, open_apart, prove_for_scoring, tell_not_kept
 from service.scoring.parts import Output, Whole
 from service.scoring.places import FILE, ROW, consecutive, in_turn, with_place
 from service.scoring.planning import Options, plan_for, sizes_for
@@ -202,6 +202,7 @@ def score_on_ray(
                 raise InferenceFailed(f"Ray: {str(error).strip().splitlines()[-1]}") from None
             finally:
                 ray.shutdown()
+        tell_not_kept(opened, options)
         return Outcome(whole.rows, whole.bad, progress.seconds)
 
 

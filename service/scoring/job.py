@@ -28,7 +28,6 @@ from service.runtime.bound import BoundSession
 from service.runtime.processors import usable_processors
 from service.scoring import formats
 from service.scoring.errors import InvalidSource, NothingChosen, OutputIsInput
-from service.scoring.json_rows import LATE_KEYS, LINES_THAT_TELL
 from service.scoring.parts import Output, Part, Whole
 from service.scoring.planning import Options, plan_for, sizes_for
 from service.scoring.progress import Progress
@@ -130,15 +129,14 @@ def score(
             Progress() as progress,
         ):
             _run(Scorer(model, plan), opened, output, whole, noted["part_rows"], processors, progress)
-        if options.keep is None:
-            _tell_not_kept(opened)
+        tell_not_kept(opened, options)
         return Outcome(whole.rows, whole.bad, progress.seconds)
 
 
-def _tell_not_kept(source: Source) -> None:
-    for path, names in source.not_kept().items():
-        listed = ", ".join(names[:LATE_KEYS]) + (", …" if len(names) > LATE_KEYS else "")
-        click.echo(f"{path}: not kept, as none of the first {LINES_THAT_TELL:,} lines has them: {listed}", err=True)
+def tell_not_kept(source: Source, options: Options) -> None:
+    """Name what does not pass through though nobody chose what does."""
+    for line in source.not_kept() if options.keep is None else ():
+        click.echo(line, err=True)
 
 
 def job_facts(stored: StoredVersion, source: Source, options: Options, settings: Settings) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from service.scoring.tables import UNREADABLE, Tables, line_bytes
 
 # So many lines tell which columns a file has.
 LINES_THAT_TELL = 1000
-# So many keys that come later are named.
+# So many keys that come later are looked for.
 LATE_KEYS = 20
 # What Python needs for a byte of a line.
 OBJECT_BYTES = 4

@@ -18,7 +18,7 @@ import pyarrow as pa
 from service.scoring.arrays import ArrayRows
 from service.scoring.csv_rows import CsvRows
 from service.scoring.errors import InvalidSource, UnknownSource
-from service.scoring.json_rows import JsonLineRows
+from service.scoring.json_rows import LINES_THAT_TELL, JsonLineRows
 from service.scoring.parquet_rows import ParquetRows
 from service.scoring.tables import Tables
 
@@ -26,6 +26,8 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PATH = "path"
 # So much of a file's beginning is hashed, beside its size and time.
 HEAD_BYTES = 2**16
+# So many columns that are not kept are named.
+SOME_NAMES = 20
 
 
 class RowFile(Protocol):
@@ -106,9 +108,25 @@ class Source:
         """The columns, as the first file has them."""
         return self.files[0].schema
 
-    def not_kept(self) -> dict[Path, list[str]]:
-        """Name the keys that were read in files of JSON Lines and are in none of the lines that tell the columns."""
-        return {file.path: [*file.late] for file in self.files if isinstance(file, JsonLineRows) and file.late}
+    def not_kept(self) -> list[str]:
+        """Say what rows that were read have besides the columns: what only other files have, and late keys of JSON."""
+        first, *others = self.files
+        besides: dict[tuple[str, ...], list[Path]] = {}
+        for file in others:
+            names = tuple(name for name in file.schema.names if name not in first.schema.names)
+            besides.setdefault(names, []).append(file.path)
+        besides.pop((), None)
+        late = {file.path: [*file.late] for file in self.files if isinstance(file, JsonLineRows) and file.late}
+        return [
+            *(
+                f"{paths[0]}{_and_more(paths)}: not kept, as {first.path.name} lacks them: {_listed(names)}"
+                for names, paths in besides.items()
+            ),
+            *(
+                f"{path}: not kept, as none of the first {LINES_THAT_TELL:,} lines has them: {_listed(names)}"
+                for path, names in late.items()
+            ),
+        ]
 
     @property
     def is_json(self) -> bool:
@@ -134,6 +152,14 @@ class Source:
                 if number >= skip:
                     yield Chunk(number, file.path, position * size, table, (index + progress) / len(self.files))
                 number += 1
+
+
+def _and_more(paths: Sequence[Path]) -> str:
+    return f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:SOME_NAMES]) + (", …" if len(names) > SOME_NAMES else "")
 
 
 def open_source(path: Path) -> Source:

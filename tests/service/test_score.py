@@ -185,6 +185,22 @@ def test_files_of_a_folder_are_one_table_in_the_order_of_their_names(scored: Sco
     assert [(row["id"], row["lower"]) for row in rows] == [(str(i), f"t{i}") for i in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_columns_that_only_later_files_have_are_named(run: Callable[..., Result], suffix: str) -> None:
+    Path("in").mkdir()
+    for name in ("a", "b", "c", "d"):
+        row = {"text": "A"} | ({} if name == "a" else {"note": 1, "when": 2}) | ({"other": 3} if name == "d" else {})
+        written = f"{','.join(row)}\n{','.join(map(str, row.values()))}\n" if suffix == "csv" else json.dumps(row)
+        Path("in", f"{name}.{suffix}").write_text(written)
+
+    shown = run("lower", "--in", "in", "--out", "out.csv")
+    chosen = run("lower", "--in", "in", "--out", "chosen.csv", "--keep", "text")
+
+    assert f"in/b.{suffix} and 1 more: not kept, as a.{suffix} lacks them: note, when\n" in shown.output
+    assert f"in/d.{suffix}: not kept, as a.{suffix} lacks them: note, when, other\n" in shown.output
+    assert "not kept" not in chosen.output
+
+
 def test_what_is_hidden_in_a_folder_is_not_scored(scored: Scored) -> None:
     for name in ("a.csv", ".ipynb_checkpoints/a-checkpoint.csv", "deeper/.trash/b.csv", "._a.csv"):
         Path(".in", name).parent.mkdir(parents=True, exist_ok=True)
