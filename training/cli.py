@@ -20,7 +20,7 @@ from training.parameters import Parameters, describe, written
 from training.recipes import RECIPES, Recipe
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=cli_parts.Trains, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe", required=False)
 @cli_parts.data_option
 @cli_parts.set_option("A parameter; may be given several times.")

@@ -13,6 +13,8 @@ import click
 from model_store import InvalidName, StoredVersion, StoreError
 from model_store.remote.address import is_url, without_secrets
 from training.errors import Interrupted, TrainingError, WrongUse
+from training.options import ExportOptions, FileOptions, FitOptions
+from training.parameters import describe
 from training.recipes import RECIPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,6 +49,25 @@ quantize_option = click.option(
 def set_option(meaning: str) -> Callable[[Command], Command]:
     """Make the option `--set`, with what it means to a command."""
     return click.option("--set", "settings", metavar="NAME=VALUE", multiple=True, help=meaning)
+
+
+class Trains(click.Command):
+    """A command with `--set`, which says so where a parameter is given as an option of its own."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words behind the command; raises `Misused` for a parameter that is given as an option."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            name = error.option_name.lstrip("-").replace("-", "_")
+            if name in _parameter_names():
+                raise Misused(f"{error.option_name}: {name} is a parameter; write --set {name}=VALUE") from None
+            raise
+
+
+def _parameter_names() -> set[str]:
+    groups = [*(recipe.parameters for recipe in RECIPES.values()), FitOptions(), FileOptions(), ExportOptions()]
+    return {field.name for group in groups for field in describe(type(group))}
 
 
 class _OneLine(click.ClickException):

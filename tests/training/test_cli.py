@@ -60,6 +60,11 @@ def assert_one_line(result, exit_code: int, message: str) -> None:
         ),
         pytest.param(["dnn", "--set", "epochs"], "--set epochs: expected NAME=VALUE", id="no-equals-sign"),
         pytest.param(
+            ["cnn", "--learning-rate=1"],
+            "--learning-rate: learning_rate is a parameter; write --set learning_rate=VALUE",
+            id="parameter-as-an-option",
+        ),
+        pytest.param(
             ["dnn", "--set", "loss=huber"],
             "parameter loss=huber: expected auto or one that fits classification",
             id="loss",

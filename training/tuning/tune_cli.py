@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 MOST_SHOWN = 10
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=cli_parts.Trains, context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("recipe")
 @cli_parts.data_option
 @cli_parts.set_option("A parameter that stays as it is; several times.")
