@@ -151,9 +151,9 @@ def score(
     Lines are the keys of the first 1000 lines.
 
     STOPPED by Ctrl-C, a kill or a full disk? The same command goes on where it was; no row is lost or doubled. Until
-    it is done, OUT.parts holds what is finished; OUT.score.json says what was scored, by which model. An output that is
-    done is not scored again; with another input, model or option it is refused, unless you say --fresh. An output that
-    is an input, or lies in the input's folder, is always refused.
+    it is done, OUT.parts and OUT.tmp hold what is finished; OUT.score.json says what was scored, by which model. An
+    output that is done is not scored again; with another input, model or option it is refused, unless you say --fresh.
+    An output that is an input, or lies in the input's folder, is always refused.
 
     RAY needs the extra `ray` here and Ovenbird on every machine of the cluster, and input files that all of them can
     read under the same path. The model is sent to them; this process writes the output. A scoring with --ray cannot go

@@ -14,7 +14,7 @@ from model_store import InvalidName, StoredVersion, StoreError
 from model_store.remote.address import is_url, without_secrets
 from training.errors import Interrupted, TrainingError, WrongUse
 from training.options import ExportOptions, FileOptions, FitOptions
-from training.parameters import describe
+from training.parameters import Parameters, describe
 from training.recipes import RECIPES
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -60,14 +60,15 @@ class Trains(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-").replace("-", "_")
-            if name in _parameter_names():
-                raise Misused(f"{error.option_name}: {name} is a parameter; write --set {name}=VALUE") from None
-            raise
+            owners = [recipe.name for recipe in RECIPES.values() if _has(type(recipe.parameters), name)]
+            if not owners and not any(_has(group, name) for group in (FitOptions, FileOptions, ExportOptions)):
+                raise
+            whose = f" of {', '.join(owners)}" if owners else ""
+            raise Misused(f"{error.option_name}: {name} is a parameter{whose}; write --set {name}=VALUE") from None
 
 
-def _parameter_names() -> set[str]:
-    groups = [*(recipe.parameters for recipe in RECIPES.values()), FitOptions(), FileOptions(), ExportOptions()]
-    return {field.name for group in groups for field in describe(type(group))}
+def _has(group: type[Parameters], name: str) -> bool:
+    return name in (field.name for field in describe(group))
 
 
 class _OneLine(click.ClickException):

@@ -7,9 +7,9 @@ which is written and read at once; types that differ are made one when they are 
 from __future__ import annotations
 
 import io
-import itertools
+import mmap
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -24,10 +24,14 @@ from service.scoring.errors import InvalidColumns
 from service.scoring.tables import recut
 
 Format = Literal["parquet", "csv", "jsonl"]
+# The parts, from the first one on, whenever they are asked for.
+Parts = Callable[[], Iterator[Path]]
 SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # A row group of the Parquet file holds at least one part, and is full with so many rows or bytes.
 GROUP_ROWS = 2**17
 GROUP_BYTES = 32 * 2**20
+# So many values tell that they hardly repeat.
+TELLING_VALUES = 4096
 # So many rows are looked at together to tell the types of JSON.
 TYPED_ROWS = 4096
 
@@ -99,102 +103,109 @@ def _with_json(table: pa.Table) -> pa.Table:
     return table
 
 
-def join(parts: Iterator[Path], file: IO[bytes], form: Format) -> None:
+def join(parts: Parts, file: IO[bytes], form: Format) -> None:
     """Write all parts, one behind the other, as one file; memory holds no more than a row group.
 
     Parts may still be made: each is written when it comes, as far as it can be told before the others are there.
     """
     if form != "parquet":
-        for part in parts:
+        for part in parts():
             with part.open("rb") as opened:
                 shutil.copyfileobj(opened, file, 2**20)
         return
-    known: list[Path] = []
-    if not _join_alike(_noted(parts, known), file):
-        known += parts
+    try:
+        _join_alike(parts, file)
+    except _OtherTypes:
         file.seek(0)
         file.truncate()
-        _join_as(_common_schema(known), known, file)
+        schema = _common_schema(parts)
+        _write(file, schema, lambda: (_cast(_read(part), schema) for part in parts()))
 
 
-def _noted(parts: Iterator[Path], known: list[Path]) -> Iterator[Path]:
-    for part in parts:
-        known.append(part)
-        yield part
+class _OtherTypes(Exception):
+    """A part's types are told by all of them together."""
 
 
-def _join_alike(parts: Iterator[Path], file: IO[bytes]) -> bool:
-    """Join parts of the first one's types; tell whether all had them."""
-    tables = map(_read, parts)
-    first = next(tables)
-    if any(json_cells.is_json(field.type) for field in first.schema):
-        return False
-    with _writer(file, first) as writer:
-        for group in _groups(itertools.chain([first], tables)):
-            if any(not table.schema.equals(first.schema) for table in group):
-                return False
+def _join_alike(parts: Parts, file: IO[bytes]) -> None:
+    """Join parts that have the types of the first one; raise `_OtherTypes` if one has others, or cells of JSON."""
+    schema = _read(next(parts())).schema
+    if any(json_cells.is_json(field.type) for field in schema):
+        raise _OtherTypes
+
+    def tables() -> Iterator[pa.Table]:
+        for table in map(_read, parts()):
+            if not table.schema.equals(schema):
+                raise _OtherTypes
+            yield table
+
+    _write(file, schema, tables)
+
+
+def _write(file: IO[bytes], schema: pa.Schema, tables: Callable[[], Iterator[pa.Table]]) -> None:
+    with pyarrow.parquet.ParquetWriter(file, schema, use_dictionary=_repeating(next(tables()))) as writer:
+        for group in _groups(tables()):
             writer.write_table(pa.concat_tables(group))
-    return True
 
 
-def _join_as(schema: pa.Schema, parts: Sequence[Path], file: IO[bytes]) -> None:
-    with _writer(file, _cast(_read(parts[0]), schema)) as writer:
-        for group in _groups(map(_read, parts)):
-            writer.write_table(pa.concat_tables([_cast(table, schema) for table in group]))
+def _repeating(first: pa.Table) -> list[str]:
+    """Name the columns that get a dictionary: all but those whose values hardly repeat in the first part.
 
-
-def _writer(file: IO[bytes], first: pa.Table) -> pyarrow.parquet.ParquetWriter:
-    """Open a Parquet file for what begins with these rows.
-
-    Columns whose values hardly repeat get no dictionary: one of numbers that all differ costs more than all else.
+    One of numbers that all differ costs more time than all else.
     """
-    plain, coded = _sizes(first, use_dictionary=False), _sizes(first, use_dictionary=True)
-    repeating = [path for path in coded if coded[path] <= plain[path]]
-    return pyarrow.parquet.ParquetWriter(file, first.schema, use_dictionary=repeating)
+    plain, coded = _column_chunks(first, use_dictionary=False), _column_chunks(first, use_dictionary=True)
+    return [
+        path
+        for path, chunk in coded.items()
+        if _values_in(chunk) < TELLING_VALUES or chunk.total_compressed_size <= plain[path].total_compressed_size
+    ]
 
 
-def _sizes(table: pa.Table, *, use_dictionary: bool) -> dict[str, int]:
-    """Tell how many bytes each column of a Parquet file of these rows has: by a try."""
+def _column_chunks(table: pa.Table, *, use_dictionary: bool) -> dict[str, Any]:
+    """Describe the columns of a Parquet file of these rows: by a try."""
     with io.BytesIO() as file:
         pyarrow.parquet.write_table(table, file, use_dictionary=use_dictionary)
         group = pyarrow.parquet.ParquetFile(file).metadata.row_group(0)
         chunks = (group.column(index) for index in range(group.num_columns))
-        return {chunk.path_in_schema: chunk.total_compressed_size for chunk in chunks}
+        return {chunk.path_in_schema: chunk for chunk in chunks}
 
 
-def _common_schema(parts: Sequence[Path]) -> pa.Schema:
-    schema = _common([_schema(part) for part in parts])
+def _values_in(chunk: Any) -> int:
+    nulls = chunk.statistics.null_count if chunk.is_stats_set and chunk.statistics.has_null_count else 0
+    return int(chunk.num_values - nulls)
+
+
+def _common_schema(parts: Parts) -> pa.Schema:
+    schema = _common([_read(part).schema for part in parts()])
     for name, kind in _types_of_json(parts, schema).items():
         schema = schema.set(schema.get_field_index(name), pa.field(name, kind))
     return schema
 
 
-def _types_of_json(parts: Sequence[Path], schema: pa.Schema) -> dict[str, pa.DataType]:
+def _types_of_json(parts: Parts, schema: pa.Schema) -> dict[str, pa.DataType]:
     names = [field.name for field in schema if json_cells.is_json(field.type)]
     if not names:
         return {}
-    kinds = json_cells.common_types(lambda: recut((_read(part).select(names) for part in parts), TYPED_ROWS))
+    kinds = json_cells.common_types(lambda: recut((_read(part).select(names) for part in parts()), TYPED_ROWS))
     return {name: kind if can_hold("parquet", kind) else pa.string() for name, kind in kinds.items()}
 
 
-def _schema(part: Path) -> pa.Schema:
-    with pyarrow.ipc.open_file(part) as reader:
-        return reader.schema
-
-
 def _read(part: Path) -> pa.Table:
-    """Map a part into memory: what was written just now is not copied."""
-    with pa.memory_map(str(part)) as file, pyarrow.ipc.open_file(file) as reader:
-        return reader.read_all()
+    """Map a part into memory, as long as the table is there: what was written just now is not copied."""
+    with part.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return pyarrow.ipc.open_file(pa.py_buffer(mapped)).read_all()
 
 
-def _groups(tables: Iterable[pa.Table]) -> Iterable[list[pa.Table]]:
+def _groups(tables: Iterable[pa.Table]) -> Iterator[list[pa.Table]]:
     group: list[pa.Table] = []
+    rows = size = 0
     for table in tables:
         group.append(table)
-        if sum(len(one) for one in group) >= GROUP_ROWS or sum(one.nbytes for one in group) >= GROUP_BYTES:
+        rows += len(table)
+        size += table.nbytes
+        if rows >= GROUP_ROWS or size >= GROUP_BYTES:
             yield group
-            group = []
+            group, rows, size = [], 0, 0
     if group:
         yield group
 

@@ -2,7 +2,8 @@
 
     answers.parquet.score.json      what is scored, by which model, with which options; and whether it is done
     answers.parquet.parts/          one file for each chunk of the input, complete or absent
-    answers.parquet                 all parts, joined behind those that are still made
+    answers.parquet.tmp             the parts that were joined, behind those that are still made
+    answers.parquet                 all of them
 
 Everything is written under a temporary name, brought to the disk and renamed. A scoring that is started again does the
 parts that are absent, and joins all of them anew. Knows neither models nor rows.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -22,7 +24,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, Queue
 from typing import IO, Any
 
 from model_store.disk import sync
@@ -31,10 +32,11 @@ from service.scoring.errors import AnotherScoring, CannotWrite
 _PART = re.compile(r"part-([0-9]{6,})-([0-9]+)-([0-9]+)")
 TEMPORARY = ".tmp"
 FRESH = "--fresh starts anew and replaces it"
-# So many parts wait to be joined at most: else the processors make others, and one of them joins alone in the end.
+# So many parts wait to be joined at most: else they pile up, and one processor alone joins them in the end.
 MOST_WAITING = 4
 
-Join = Callable[[Iterator[Path], IO[bytes]], None]
+# May go through the parts as often as it likes.
+Join = Callable[[Callable[[], Iterator[Path]], IO[bytes]], None]
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,17 @@ class Part:
 
 @dataclass
 class Whole:
-    """The parts of an output in their order: one thread adds them, another one takes them to be joined.
+    """The parts of an output in their order: one thread adds them, another one joins them.
 
-    What changes: `parts`, those that were added; `_waiting`, those of them that were not taken, and None behind the
-    last one; `_over`, whether one of the two threads has given up, or both are done.
+    What changes, under `_changed`: `parts`, those that were added; `_taken`, how many of them were taken; `_ended`,
+    whether they are all; `_over`, whether one of the two threads has given up, or both are done.
     """
 
     parts: list[Part] = field(default_factory=list)
-    _waiting: Queue[Path | None] = field(default_factory=lambda: Queue(MOST_WAITING))
-    _over: threading.Event = field(default_factory=threading.Event)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _taken: int = 0
+    _ended: bool = False
+    _over: bool = False
 
     @property
     def rows(self) -> int:
@@ -71,33 +75,38 @@ class Whole:
 
     def add(self, part: Part) -> None:
         """Add the next part; wait while too many were not taken."""
-        self.parts.append(part)
-        self._put(part.path)
+        with self._changed:
+            self.parts.append(part)
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._over or len(self.parts) - self._taken <= MOST_WAITING)
 
     def end(self) -> None:
         """Say that all parts were added."""
-        self._put(None)
-
-    def taken(self) -> Iterator[Path]:
-        """Take the parts as they come, until all were; raise `CannotWrite` if it is over before."""
-        for path in iter(self._waiting.get, None):
-            if self._over.is_set():
-                break
-            yield path
-        if self._over.is_set():
-            raise CannotWrite("not all parts were made")
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
 
     def give_up(self) -> None:
         """Let neither thread wait for the other any more."""
-        self._over.set()
-        with contextlib.suppress(Empty):
-            while True:
-                self._waiting.get_nowait()
-        self._waiting.put(None)
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
 
-    def _put(self, path: Path | None) -> None:
-        if not self._over.is_set():
-            self._waiting.put(path)
+    def paths(self) -> Iterator[Path]:
+        """Go through the parts from the first one on, as they come; raise `CannotWrite` if it is over before."""
+        for number in itertools.count():
+            if not self._is_there(number):
+                return
+            yield self.parts[number].path
+
+    def _is_there(self, number: int) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._ended or number < len(self.parts))
+            if self._over:
+                raise CannotWrite("not all parts were made")
+            self._taken = max(self._taken, min(number + 1, len(self.parts)))
+            self._changed.notify_all()
+            return number < len(self.parts)
 
 
 class Output:
@@ -232,10 +241,10 @@ class Output:
         """
         whole = Whole()
         with ThreadPoolExecutor(1, thread_name_prefix="join") as executor:
-            joined = executor.submit(_write_and_rename, self.path, lambda file: join(whole.taken(), file))
-            # What fails there is said when all parts are made: it is not in vain.
-            joined.add_done_callback(lambda _: whole.give_up())
             try:
+                joined = executor.submit(_write_and_rename, self.path, lambda file: join(whole.paths, file))
+                # What fails there is said when all parts are made: it is not in vain.
+                joined.add_done_callback(lambda _: whole.give_up())
                 yield whole
                 whole.end()
                 with _writing(self.path):

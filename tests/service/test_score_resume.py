@@ -25,7 +25,8 @@ from click.testing import CliRunner
 
 from service.score_cli import score
 from service.scoring.errors import AnotherScoring, CannotWrite, InvalidSource
-from service.scoring.parts import Join, Output, Whole
+from service.scoring.formats import Parts
+from service.scoring.parts import Join, Output, Part, Whole
 
 ROOT = Path(__file__).parents[2]
 ROWS = 2000
@@ -235,16 +236,16 @@ def make(path: Path, join: Join, numbers: Iterable[int]) -> None:
             add(output, whole, number)
 
 
-def join(parts: Iterator[Path], file: IO[bytes]) -> None:
-    for part in parts:
+def join(parts: Parts, file: IO[bytes]) -> None:
+    for part in parts():
         file.write(part.read_bytes())
 
 
 def test_parts_are_joined_while_others_are_made(tmp_path: Path) -> None:
     taken = SimpleQueue[str]()
 
-    def join_and_tell(parts: Iterator[Path], file: IO[bytes]) -> None:
-        for part in parts:
+    def join_and_tell(parts: Parts, file: IO[bytes]) -> None:
+        for part in parts():
             taken.put(part.read_text())
             file.write(part.read_bytes())
 
@@ -260,8 +261,8 @@ def test_parts_are_joined_while_others_are_made(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [0, 1, 7])
 def test_where_they_cannot_be_joined_all_parts_are_made_nonetheless(tmp_path: Path, after: int) -> None:
-    def fail(parts: Iterator[Path], file: IO[bytes]) -> None:
-        for _ in itertools.islice(parts, after):
+    def fail(parts: Parts, file: IO[bytes]) -> None:
+        for _ in itertools.islice(parts(), after):
             pass
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -272,6 +273,22 @@ def test_where_they_cannot_be_joined_all_parts_are_made_nonetheless(tmp_path: Pa
     assert len(output.parts()) == 20
     assert output.done is None
     assert {path.name for path in tmp_path.iterdir()} == {"out.csv.parts", "out.csv.score.json"}
+
+
+def test_parts_are_gone_through_as_often_as_they_are_asked_for_until_it_is_over(tmp_path: Path) -> None:
+    whole = Whole()
+    paths = [tmp_path / str(number) for number in range(3)]
+    for number, path in enumerate(paths):
+        whole.add(Part(path, number, 1, 0))
+    whole.end()
+    once, again = list(whole.paths()), whole.paths()
+    first = next(again)
+
+    whole.give_up()
+
+    assert (once, first) == (paths, paths[0])
+    with pytest.raises(CannotWrite, match="not all parts were made"):
+        next(again)
 
 
 @pytest.mark.parametrize("made", [1, 20])

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from service.score_cli import score
+from service.scoring import formats
 from service.scoring.formats import Format, can_hold
 
 
@@ -55,7 +56,7 @@ def test_a_part_without_any_answer_has_the_type_of_the_others(
 
 
 def test_a_column_has_a_dictionary_if_its_values_repeat(run: Callable[..., Result]) -> None:
-    rows = 1000
+    rows = 10_000
     columns = {
         "text": ["A", "B"] * (rows // 2),
         "id": list(range(rows)),
@@ -64,7 +65,7 @@ def test_a_column_has_a_dictionary_if_its_values_repeat(run: Callable[..., Resul
     }
     pq.write_table(pa.table(columns), "in.parquet")
 
-    run("--in", "in.parquet", "--out", "out.parquet", "--part-rows", "300")
+    run("--in", "in.parquet", "--out", "out.parquet", "--part-rows", "5000")
 
     written = pq.ParquetFile("out.parquet")
     group = written.metadata.row_group(0)
@@ -74,6 +75,35 @@ def test_a_column_has_a_dictionary_if_its_values_repeat(run: Callable[..., Resul
     assert written.read().select(["id", "few", "many"]).to_pydict() == {
         name: columns[name] for name in columns if name != "text"
     }
+
+
+@pytest.mark.parametrize("part_rows", [1, 5000])
+def test_a_column_has_a_dictionary_unless_the_first_part_tells_that_it_needs_none(
+    run: Callable[..., Result], part_rows: int
+) -> None:
+    columns = {"text": ["A"] * 10_000, "site": [None] * 5000 + ["https://example.org/", "https://example.com/"] * 2500}
+    pq.write_table(pa.table(columns).slice(0, None if part_rows > 1 else 20), "in.parquet")
+
+    run("--in", "in.parquet", "--out", "out.parquet", "--part-rows", str(part_rows))
+
+    group = pq.ParquetFile("out.parquet").metadata.row_group(0)
+    chunks = {chunk.path_in_schema: chunk for chunk in map(group.column, range(group.num_columns))}
+    assert all("RLE_DICTIONARY" in chunks[name].encodings for name in ("text", "site", "lower"))
+
+
+def test_types_that_change_after_rows_were_written_leave_nothing_of_them(
+    run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "GROUP_ROWS", 2)
+    texts: list[str | None] = ["A" * 50_000 + str(row) for row in range(9)] + [None]
+    pq.write_table(pa.table({"text": texts}), "in.parquet")
+
+    run("--in", "in.parquet", "--out", "out.parquet", "--errors", "null", "--part-rows", "1", "--keep", "")
+
+    written = pq.ParquetFile("out.parquet")
+    assert written.metadata.num_row_groups == 5
+    assert written.read().column("lower").to_pylist() == [text and text.lower() for text in texts]
+    assert Path("out.parquet").read_bytes().count(b"PAR1") == 2
 
 
 HELD: dict[str, tuple[pa.DataType, set[Format]]] = {
