@@ -13,9 +13,8 @@ import click
 from model_store import InvalidName, StoredVersion, StoreError
 from model_store.remote.address import is_url, without_secrets
 from training.errors import Interrupted, TrainingError, WrongUse
-from training.options import ExportOptions, FileOptions, FitOptions
-from training.parameters import Parameters, describe
-from training.recipes import RECIPES
+from training.options import SHARED_OPTIONS
+from training.recipes import RECIPES, owners_of
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,15 +59,11 @@ class Trains(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             name = error.option_name.lstrip("-").replace("-", "_")
-            owners = [recipe.name for recipe in RECIPES.values() if _has(type(recipe.parameters), name)]
-            if not owners and not any(_has(group, name) for group in (FitOptions, FileOptions, ExportOptions)):
+            owners = owners_of(name)
+            if not owners and name not in SHARED_OPTIONS:
                 raise
             whose = f" of {', '.join(owners)}" if owners else ""
             raise Misused(f"{error.option_name}: {name} is a parameter{whose}; write --set {name}=VALUE") from None
-
-
-def _has(group: type[Parameters], name: str) -> bool:
-    return name in (field.name for field in describe(group))
 
 
 class _OneLine(click.ClickException):

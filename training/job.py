@@ -28,9 +28,9 @@ from training.errors import (
 from training.evidence.exhibit import Exhibit
 from training.fitting.consistency import check_fit, check_heeded
 from training.fitting.machines import meeting, read_place
-from training.options import ExportOptions, FileOptions, FitOptions, Task
+from training.options import SHARED_OPTIONS, ExportOptions, FileOptions, FitOptions, Task
 from training.parameters import Parameters, read_parameters
-from training.recipes import RECIPES, Recipe
+from training.recipes import RECIPES, Recipe, owners_of
 
 # The module that must be there, and the extras of which one brings it.
 NEEDED_PACKAGES = {
@@ -216,10 +216,9 @@ def find_recipe(name: str) -> Recipe:
 def check_names(recipe: Recipe, given: Iterable[str]) -> None:
     """Refuse parameters that only other recipes have; raises `ForeignParameter`, which names them."""
     known = recipe.parameters.as_json()
-    shared = {**FitOptions().as_json(), **FileOptions().as_json(), **ExportOptions().as_json()}
     for name in given:
-        owners = [other.name for other in RECIPES.values() if name in other.parameters.as_json()]
-        if owners and name not in known and name not in shared:
+        owners = owners_of(name)
+        if owners and name not in known and name not in SHARED_OPTIONS:
             raise ForeignParameter(name, recipe=recipe.name, known=known, owners=owners)
 
 

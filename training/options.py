@@ -118,3 +118,6 @@ class ExportOptions(Parameters):
     max_drop: float = parameter(
         0.01, "int8: how much accuracy it may lose, or by which share an error may grow", at_least=0, at_most=1
     )
+
+
+SHARED_OPTIONS = frozenset(field.name for group in (FitOptions, FileOptions, ExportOptions) for field in fields(group))

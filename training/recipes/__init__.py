@@ -18,7 +18,7 @@ from training.recipes import (
 )
 from training.recipes.recipe import Recipe
 
-__all__ = ["RECIPES", "Recipe"]
+__all__ = ["RECIPES", "Recipe", "owners_of"]
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
@@ -37,3 +37,8 @@ RECIPES: dict[str, Recipe] = {
         embed.RECIPE,
     )
 }
+
+
+def owners_of(parameter: str) -> list[str]:
+    """Name the recipes that have a parameter of this name."""
+    return [recipe.name for recipe in RECIPES.values() if parameter in recipe.parameters.as_json()]
