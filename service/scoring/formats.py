@@ -21,11 +21,10 @@ import pyarrow.parquet
 
 from service.scoring import json_cells
 from service.scoring.errors import InvalidColumns
+from service.scoring.parts import Parts
 from service.scoring.tables import recut
 
 Format = Literal["parquet", "csv", "jsonl"]
-# The parts, from the first one on, whenever they are asked for.
-Parts = Callable[[], Iterator[Path]]
 SUFFIXES: dict[str, Format] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 # A row group of the Parquet file holds at least one part, and is full with so many rows or bytes.
 GROUP_ROWS = 2**17

@@ -35,8 +35,9 @@ FRESH = "--fresh starts anew and replaces it"
 # So many parts wait to be joined at most: else they pile up, and one processor alone joins them in the end.
 MOST_WAITING = 4
 
-# May go through the parts as often as it likes.
-Join = Callable[[Callable[[], Iterator[Path]], IO[bytes]], None]
+# The parts, from the first one on, whenever they are asked for.
+Parts = Callable[[], Iterator[Path]]
+Join = Callable[[Parts, IO[bytes]], None]
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,7 @@ from click.testing import CliRunner
 
 from service.score_cli import score
 from service.scoring.errors import AnotherScoring, CannotWrite, InvalidSource
-from service.scoring.formats import Parts
-from service.scoring.parts import Join, Output, Part, Whole
+from service.scoring.parts import Join, Output, Part, Parts, Whole
 
 ROOT = Path(__file__).parents[2]
 ROWS = 2000
