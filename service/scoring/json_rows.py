@@ -17,8 +17,8 @@ from service.scoring.tables import UNREADABLE, Tables, line_bytes
 
 # So many lines tell which columns a file has.
 LINES_THAT_TELL = 1000
-# So many keys that come later are looked for.
-LATE_KEYS = 20
+# So many keys that are not kept are named, so that no more are looked for.
+NAMED = 20
 # What Python needs for a byte of a line.
 OBJECT_BYTES = 4
 
@@ -67,7 +67,7 @@ class JsonLineRows:
         return table if reasons.null_count == len(lines) else table.append_column(UNREADABLE, reasons)
 
     def _note_late(self, rows: Sequence[dict[str, Any]]) -> None:
-        if len(self.late) < LATE_KEYS:
+        if len(self.late) < NAMED:
             self.late |= dict.fromkeys(name for row in rows if not row.keys() <= self._names for name in row)
             self.late = {name: None for name in self.late if name not in self._names}
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from service.scoring.arrays import ArrayRows
 from service.scoring.csv_rows import CsvRows
 from service.scoring.errors import InvalidSource, UnknownSource
-from service.scoring.json_rows import LINES_THAT_TELL, JsonLineRows
+from service.scoring.json_rows import LINES_THAT_TELL, NAMED, JsonLineRows
 from service.scoring.parquet_rows import ParquetRows
 from service.scoring.tables import Tables
 
@@ -26,8 +26,6 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 PATH = "path"
 # So much of a file's beginning is hashed, beside its size and time.
 HEAD_BYTES = 2**16
-# So many columns that are not kept are named.
-SOME_NAMES = 20
 
 
 class RowFile(Protocol):
@@ -159,7 +157,7 @@ def _and_more(paths: Sequence[Path]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:SOME_NAMES]) + (", …" if len(names) > SOME_NAMES else "")
+    return ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
 
 
 def open_source(path: Path) -> Source:
