@@ -31,17 +31,28 @@ TRIES = 20
 LONGEST_REST_SECONDS = 2.0
 # A publisher that has written nothing for so long is taken for dead.
 STALE_SECONDS = 24 * 3600.0
+# The system's, not Python's common one: jobs of one seed would wait for each other alike.
+CHANCE = random.SystemRandom()
 
 Rest = Callable[[float], None]
+Number = Callable[[], float]
 
 
 class Publisher:
-    """Publishes in a remote store under one identity of its own."""
+    """Publishes in a remote store under one identity of its own; `chance` gives numbers from 0 to 1."""
 
-    def __init__(self, files: RemoteFiles, *, rest: Rest = time.sleep, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        files: RemoteFiles,
+        *,
+        rest: Rest = time.sleep,
+        now: Number = time.time,
+        chance: Number = CHANCE.random,
+    ) -> None:
         self._files = files
         self._rest = rest
         self._now = now
+        self._chance = chance
         self._id = uuid.uuid4().hex
 
     def publish(self, drafts: Sequence[Draft]) -> int:
@@ -74,7 +85,7 @@ class Publisher:
             number = Listing.of(self._files.entries()).free_number(models)
             if self._is_ours(models, number):
                 return number
-            self._rest(min(LONGEST_REST_SECONDS, 0.05 * 2**attempt) * random.random())  # noqa: S311
+            self._rest(min(LONGEST_REST_SECONDS, 0.05 * 2**attempt) * self._chance())
         raise StoreBusy(f"store {str(self._files.address)!r}: other publishers took {TRIES} numbers in a row")
 
     def _is_ours(self, models: Sequence[str], number: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import random
 import tempfile
 import time
 import uuid
@@ -18,11 +19,11 @@ from greenlet import getcurrent, greenlet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model_store import Draft, IncompleteDraft, Manifest, ReadOnlyStore, open_store
+from model_store import Draft, IncompleteDraft, Manifest, ReadOnlyStore, StoreBusy, open_store
 from model_store.remote.address import Address
 from model_store.remote.files import Entry, RemoteFiles
 from model_store.remote.listing import Listing
-from model_store.remote.publishing import STALE_SECONDS, Publisher
+from model_store.remote.publishing import STALE_SECONDS, TRIES, Publisher
 
 pytest.importorskip("fsspec")
 
@@ -103,7 +104,8 @@ class Process:
     def run(self, drafts: list[Draft]) -> greenlet:
         def work() -> None:
             with contextlib.suppress(Killed):
-                self.published.append(Publisher(self, rest=self.rest, now=self.now).publish(drafts))  # type: ignore[arg-type]
+                publisher = Publisher(self, rest=self.rest, now=self.now, chance=random.random)  # type: ignore[arg-type]
+                self.published.append(publisher.publish(drafts))
 
         return greenlet(work)
 
@@ -184,6 +186,27 @@ def test_a_publisher_that_dies_at_any_operation_harms_nobody(
         for process, of in ((living, drafts[1]), (later, drafts[2])):
             for draft in of:
                 assert readable[draft.model, process.published[0]].digest == draft.manifest.digest
+
+
+class Contested(RemoteFiles):
+    """A store in which somebody else claims each number in the same moment."""
+
+    def write(self, path: str, content: bytes) -> None:
+        super().write(path, content)
+        super().write(f"{path}-too", content)
+
+
+def test_jobs_of_one_seed_do_not_wait_for_each_other_alike() -> None:
+    waited: list[list[float]] = [[], []]
+    with bucket_with_drafts(2, ("one",)) as (_, drafts):
+        for waits, of in zip(waited, drafts, strict=True):
+            random.seed(0)
+            files = Contested(Address.parse(f"memory://{uuid.uuid4().hex}/m"))
+            with pytest.raises(StoreBusy, match=f"took {TRIES} numbers"):
+                Publisher(files, rest=waits.append).publish(of)
+
+    assert len(waited[0]) == len(waited[1]) == TRIES
+    assert waited[0] != waited[1]
 
 
 @pytest.mark.parametrize("dies_at", range(1, 12))
