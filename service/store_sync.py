@@ -14,6 +14,8 @@ from service.telemetry.metrics import Metrics
 
 # By what share the time between two looks differs.
 SPREAD = 0.1
+# The system's, not Python's common one: what is fitted in the same process seeds that, and draws its weights from it.
+CHANCE = random.SystemRandom()
 
 
 class StoreSync:
@@ -62,7 +64,7 @@ class StoreSync:
         """
         if self._trouble and not serves:
             interval = float(min(interval, 0.5 * 2 ** min(self._failures, 10)))
-        return interval * random.uniform(1 - SPREAD, 1 + SPREAD) if self._store.is_remote else interval  # noqa: S311
+        return interval * CHANCE.uniform(1 - SPREAD, 1 + SPREAD) if self._store.is_remote else interval
 
     def _failed(self, reason: str) -> None:
         if not self._trouble:

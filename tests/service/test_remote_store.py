@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import subprocess
 import uuid
@@ -14,12 +15,13 @@ import tiny_models
 from service_process import OVENBIRD, free_port, running
 
 from model_store import StoreError, open_store
-from service.app import create_app
+from service.app import create_app, stop
 from service.repository import Repository
 from service.settings import Settings
 from service.store_sync import StoreSync
 from service.telemetry.logs import LOGGER
 from service.telemetry.metrics import Metrics
+from service.web.parts import KEY
 
 pytest.importorskip("fsspec")
 
@@ -237,10 +239,13 @@ def test_a_service_mends_its_cache_before_it_loads(bucket: Path, tmp_path: Path)
 def test_secrets_in_the_url_are_never_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("aiohttp")
     url = f"http://me:hunter2@127.0.0.1:1/{uuid.uuid4().hex}"
-    client = create_app(Settings(store=url, cache=str(tmp_path), poll_interval=60)).test_client()
+    app = create_app(Settings(store=url, cache=str(tmp_path), poll_interval=60))
+    client = app.test_client()
 
     answers = [client.get(path) for path in ("/v2/health/ready", "/v2", "/v2/models/double", "/metrics", "/")]
     answers.append(client.post("/v2/repository/index"))
+    served = app.extensions[KEY]
+    served.loop.call(stop(served), timeout=10)
 
     assert answers[0].status_code == 503
     assert answers[0].get_json()["reason"].startswith(f"store {url.replace('me:hunter2@', '')!r}: Cannot connect")
@@ -279,7 +284,10 @@ def test_the_log_says_whether_the_cache_has_anything_while_the_store_is_away(
 def test_replicas_that_began_together_do_not_look_together(tmp_path: Path) -> None:
     sync = StoreSync(open_store(f"file://{tmp_path}", cache=tmp_path / "cache"), Metrics())
 
+    common = random.getstate()
+
     waits = {sync.seconds_until_next(30.0, serves=True) for _ in range(20)}
 
     assert len(waits) > 1
     assert all(27 <= wait <= 33 for wait in waits)
+    assert random.getstate() == common, "a fit in the same process draws its weights from Python's common numbers"
