@@ -19,7 +19,7 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
-from service.scoring import json_cells
+from service.scoring import json_cells, json_values
 from service.scoring.errors import InvalidColumns
 from service.scoring.parts import Parts
 from service.scoring.tables import recut
@@ -81,24 +81,18 @@ def write_part(table: pa.Table, file: IO[bytes], form: Format, *, first: bool) -
             options = pyarrow.csv.WriteOptions(include_header=first)
             pyarrow.csv.write_csv(_with_json(table), file, options)
         case "jsonl":
-            option = orjson.OPT_APPEND_NEWLINE
-            columns = [_values(column) for column in table.columns]
+            option = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
+            columns = [json_values.values_of(column) for column in table.columns]
             rows = (dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True))
             file.writelines(orjson.dumps(row, default=str, option=option) for row in rows)
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    return json_cells.values_of(column) if json_cells.is_json(column.type) else list(column.to_pylist())
 
 
 def _with_json(table: pa.Table) -> pa.Table:
     """Write what CSV has no cells for, lists and objects, as JSON; and what is JSON, texts without their quotes."""
     for index, name in enumerate(table.column_names):
         column = table.column(index)
-        if json_cells.is_json(column.type):
-            table = table.set_column(index, name, json_cells.as_texts(json_cells.values_of(column)))
-        elif pa.types.is_nested(column.type):
-            table = table.set_column(index, name, json_cells.as_texts(column.to_pylist()))
+        if json_cells.is_json(column.type) or pa.types.is_nested(column.type):
+            table = table.set_column(index, name, json_cells.as_texts(json_values.values_of(column)))
     return table
 
 
@@ -229,5 +223,5 @@ def _cast_column(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     if json_cells.is_json(column.type):
         return pa.chunked_array([json_cells.typed(column, kind)])
     if pa.types.is_string(kind) and pa.types.is_nested(column.type):
-        return pa.chunked_array([json_cells.as_texts(column.to_pylist())])
+        return pa.chunked_array([json_cells.as_texts(json_values.values_of(column))])
     return column.cast(kind)

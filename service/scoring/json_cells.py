@@ -37,8 +37,8 @@ def column_of(values: list[Any]) -> pa.Array:
 
 
 def as_json(value: Any) -> str:
-    """Write a value as JSON."""
-    return orjson.dumps(value, default=str).decode()
+    """Write a value as JSON; NumPy's numbers and arrays as theirs."""
+    return orjson.dumps(value, default=str, option=orjson.OPT_SERIALIZE_NUMPY).decode()
 
 
 def values_of(column: pa.ChunkedArray) -> list[Any]:

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 
 from service.score_cli import score
-from service.scoring import formats
+from service.scoring import formats, json_cells, json_values
 from service.scoring.formats import Format, can_hold
 
 
@@ -104,6 +107,64 @@ def test_types_that_change_after_rows_were_written_leave_nothing_of_them(
     assert written.metadata.num_row_groups == 5
     assert written.read().column("lower").to_pylist() == [text and text.lower() for text in texts]
     assert Path("out.parquet").read_bytes().count(b"PAR1") == 2
+
+
+NEAR = [0.1, None, 1 / 3]
+NEAREST = {"score": 0.1, "box": [1 / 3]}
+
+
+def test_floats_have_the_digits_that_they_have(run: Callable[..., Result]) -> None:
+    columns = {"near": pa.array(NEAR, pa.float32()), "half": pa.array(np.array(NEAR, np.float16)),
+               "list": pa.array([NEAR, None, []], pa.list_(pa.float32())), "double": NEAR,
+               "deep": pa.array([[NEAREST], [None], None],
+                                pa.list_(pa.struct([("score", pa.float32()), ("box", pa.list_(pa.float32()))]))),
+               }  # fmt: skip
+    pq.write_table(pa.table({"text": ["A", "B", "C"]} | columns), "in.parquet")
+    names = ",".join(columns)
+
+    shown = run("--in", "in.parquet", "--out", "out.jsonl", "--keep", names)
+    as_csv = run("--in", "in.parquet", "--out", "out.csv", "--keep", names)
+
+    assert (shown.exit_code, as_csv.exit_code) == (0, 0), shown.output + as_csv.output
+    assert Path("out.jsonl").read_text().splitlines() == [
+        '{"near":0.1,"half":0.099975586,"list":[0.1,null,0.33333334],"double":0.1,'
+        '"deep":[{"score":0.1,"box":[0.33333334]}],"lower":"a"}',
+        '{"near":null,"half":null,"list":null,"double":null,"deep":[null],"lower":"b"}',
+        '{"near":0.33333334,"half":0.33325195,"list":[],"double":0.3333333333333333,"deep":null,"lower":"c"}',
+    ]
+    assert '"[0.1,null,0.33333334]"' in Path("out.csv").read_text().splitlines()[1]
+
+
+KINDS = st.recursive(
+    st.sampled_from([pa.float32(), pa.float64(), pa.int8(), pa.string()]),
+    lambda kinds: kinds.map(pa.list_) | kinds.map(lambda kind: pa.list_(kind, 2)) | kinds.map(pa.large_list)
+    | st.dictionaries(st.sampled_from("ab"), kinds, min_size=1).map(pa.struct),
+    max_leaves=4,
+)  # fmt: skip
+
+
+def cells_of(kind: pa.DataType) -> st.SearchStrategy[Any]:
+    if pa.types.is_struct(kind):
+        return st.none() | st.fixed_dictionaries({field.name: cells_of(field.type) for field in kind})
+    if pa.types.is_fixed_size_list(kind):
+        return st.none() | st.lists(cells_of(kind.value_type), min_size=2, max_size=2)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return st.none() | st.lists(cells_of(kind.value_type), max_size=3)
+    width = 32 if pa.types.is_float32(kind) else 64
+    plain = {pa.int8(): st.integers(-128, 127), pa.string(): st.sampled_from("xy")}
+    return st.none() | plain.get(kind, st.floats(allow_nan=False, allow_infinity=False, width=width))
+
+
+@given(st.data())
+def test_values_of_any_type_are_the_cells_in_json(data: st.DataObject) -> None:
+    kind = data.draw(KINDS)
+    cells = data.draw(st.lists(cells_of(kind), max_size=5))
+    start = data.draw(st.integers(0, len(cells)))
+    column = pa.chunked_array([pa.array(cells, kind)]).slice(start)
+
+    texts = [json_cells.as_json(value) for value in json_values.values_of(column)]
+
+    assert pa.array(map(json.loads, texts), kind).to_pylist() == column.to_pylist()
 
 
 HELD: dict[str, tuple[pa.DataType, set[Format]]] = {
