@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -30,6 +30,8 @@ _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
 # Of a download: it is the disk of this machine that is full or read-only.
 OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 READ_AT_ONCE = 100
+# So often folders are gone through anew, if one of them went away meanwhile: publishers rename them.
+LISTED_AGAIN = 2
 HASHED_AT_ONCE = 2**20
 
 
@@ -159,6 +161,9 @@ class RemoteFiles:
             return found
         if self.address.scheme not in ("http", "https") and not self._system.exists(self._root):
             return []  # the first publisher makes the folder
+        for _ in range(LISTED_AGAIN):
+            with suppress(FileNotFoundError):
+                return list(self._walk(self._root))
         return list(self._walk(self._root))
 
     def _walk(self, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -355,6 +355,29 @@ def test_only_one_process_changes_the_cache_at_a_time(
     assert seen == [1]
 
 
+def test_a_folder_that_goes_while_it_is_listed_is_no_trouble(
+    bucket: Path, opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Publishers rename their folders: what was one name when its parent was listed is another a moment later."""
+    from fsspec.implementations.local import LocalFileSystem
+
+    tiny_models.publish_affine(Store(bucket))
+    staging, published = bucket / "double" / ".staging", bucket / "double" / "2"
+    shutil.copytree(bucket / "double" / "1", staging)
+    ls = LocalFileSystem.ls
+
+    def publishes_meanwhile(self: Any, path: str, **how: Any) -> Any:
+        if Path(path) == staging and staging.exists():
+            staging.rename(published)
+        return ls(self, path, **how)
+
+    monkeypatch.setattr(LocalFileSystem, "ls", publishes_meanwhile)
+    reader = opened(bucket)
+    reader.refresh()
+
+    assert reader.versions("double") == [1, 2]
+
+
 def test_readers_never_see_a_part_while_others_mirror(bucket: Path, opened: Any) -> None:
     """Versions come and go while two mirror into one cache, and a reader verifies whatever it finds."""
     stop = threading.Event()
