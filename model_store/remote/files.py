@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from model_store.errors import StoreAway
-from model_store.remote import waits
+from model_store.remote import hub, waits
 from model_store.remote.address import Address
 
 # Whose `find` is one listing of everything below a prefix. That of others goes through folders, and passes over those
@@ -65,6 +65,8 @@ class RemoteFiles:
     def _opened(self, *, writes: bool = False) -> Any:
         import fsspec
 
+        if self.address.scheme == "hf":
+            hub.bound()
         common = {"skip_instance_cache": True, "use_listings_cache": False}
         system = fsspec.filesystem(self.address.scheme, **common, **waits.options(self.address, writes=writes))
         return waits.bound(system, writes=writes)
@@ -79,7 +81,7 @@ class RemoteFiles:
 
     def entries(self) -> dict[str, Entry]:
         """List every file: all of them, or an error."""
-        with self._told():
+        with self._told(), hub.PATIENCE.lasting(waits.PART_SECONDS):
             self._system.invalidate_cache()  # some keep listings whatever they are asked
             found = self._find()
         return {self._relative(name): _entry(info) for name, info in found if info.get("type") != "directory"}
@@ -94,7 +96,7 @@ class RemoteFiles:
         return {full[name]: answer for name, answer in found.items() if isinstance(answer, bytes)}
 
     def _read(self, names: list[str]) -> dict[str, Any]:
-        with self._told():
+        with self._told(), hub.PATIENCE.lasting(waits.PART_SECONDS):
             bound = waits.within(self._system, waits.PART_SECONDS)
             found: dict[str, Any] = self._system.cat(names, on_error="return", **bound)
         for answer in found.values():
