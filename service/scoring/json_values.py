@@ -5,6 +5,7 @@ As Python's own floats they would have those of a double: 0.8693511 would be 0.8
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,9 +21,7 @@ def values_of(column: pa.ChunkedArray) -> list[Any]:
     """List the cells, for `orjson` with its option for NumPy; None, or NaN, for nothing: JSON has null for both."""
     if json_cells.is_json(column.type):
         return json_cells.values_of(column)
-    if not _has_short_floats(column.type):
-        return list(column.to_pylist())
-    return [cell for chunk in column.chunks for cell in _cells(chunk)]
+    return list(itertools.chain.from_iterable(map(_cells, column.chunks)))
 
 
 def _has_short_floats(kind: pa.DataType) -> bool:
